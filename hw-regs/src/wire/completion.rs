@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Completions: what the card answers.
+
+use super::command::AddressSpaceMode;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// Bytes of a command's result inside its completion.
+pub const RESULT_SIZE: usize = 24;
+
+/// An entry of the completion ring.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Completion {
+    /// The `tag` of the command that this answers.
+    pub tag: U16,
+    /// [`STATUS_OK`](super::STATUS_OK) or an [`ErrorCode`](super::ErrorCode).
+    pub status: U16,
+    /// The command's result; which type it has depends on the opcode. Zero after an error.
+    pub result: [u8; RESULT_SIZE],
+    /// Number of this completion, written last. See the module's description.
+    pub sequence: U32,
+}
+
+/// Result of [`Opcode::DeviceCreate`](super::Opcode::DeviceCreate).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct DeviceCreated {
+    /// Number of the new device object.
+    pub device: U16,
+    /// Card-wide number of the device's first queue; the others follow it. It is also the number of the
+    /// queue's doorbell page.
+    pub first_queue: U16,
+    /// Queues of the device, its control queue included.
+    pub num_queues: U16,
+    /// Zero.
+    pub reserved: U16,
+    /// Virtio feature bits that the device offers.
+    pub features: U64,
+}
+
+/// Result of [`Opcode::QueueDisable`](super::Opcode::QueueDisable) and
+/// [`Opcode::QueueQuery`](super::Opcode::QueueQuery), for a split ring.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct QueueState {
+    /// Index in the available ring of the entry that the card takes next, free running.
+    pub avail_index: U16,
+    /// Index in the used ring of the entry that the card writes next, free running.
+    pub used_index: U16,
+    /// 1 if the queue runs, 0 if it is stopped.
+    pub running: U16,
+    /// Zero.
+    pub reserved: U16,
+}
+
+/// Result of [`Opcode::AddressSpaceCreate`](super::Opcode::AddressSpaceCreate).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct AddressSpaceCreated {
+    /// Card-wide number of the address space.
+    pub address_space: U16,
+    /// Zero.
+    pub reserved: [U16; 3],
+    /// The space's first generation.
+    pub generation: U64,
+}
+
+/// Result of [`Opcode::AddressSpaceUpdate`](super::Opcode::AddressSpaceUpdate) and
+/// [`Opcode::AddressSpaceSetMode`](super::Opcode::AddressSpaceSetMode).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct AddressSpaceUpdated {
+    /// Generation that is in force now. It grew by one if the command committed.
+    pub generation: U64,
+    /// Extents that the space holds now.
+    pub extents: U32,
+    /// Zero.
+    pub reserved: U32,
+}
+
+/// Payload that the card writes for [`Opcode::AddressSpaceQuery`](super::Opcode::AddressSpaceQuery).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct AddressSpaceInfo {
+    /// An [`AddressSpaceMode`].
+    pub mode: U16,
+    /// Queues that run through this space.
+    pub running_queues: U16,
+    /// Extents that the space holds.
+    pub extents: U32,
+    /// Generation in force.
+    pub generation: U64,
+    /// Bytes that all extents together translate.
+    pub mapped_bytes: U64,
+    /// Sum of the extents' digests, see [`Extent::digest`](super::Extent::digest).
+    pub digest: U64,
+    /// IOMMU commands on this space that the card has carried out: mode changes and updates.
+    pub commands: U64,
+    /// Accesses through this space that the IOMMU refused.
+    pub faults: U64,
+    /// IOMMU commands on any space of the card since its reset, creating and destroying spaces included.
+    pub card_commands: U64,
+    /// Zero.
+    pub reserved: U64,
+}
+
+impl AddressSpaceInfo {
+    /// The space's mode, or `None` if the card answered a number that isn't one.
+    pub fn mode(&self) -> Option<AddressSpaceMode> {
+        AddressSpaceMode::from_number(self.mode.get())
+    }
+}
+
+/// Payload that the card writes for [`Opcode::DeviceStatistics`](super::Opcode::DeviceStatistics).
+///
+/// All are counted since the device was created; a device reset doesn't clear them.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct DeviceStatistics {
+    /// Frames that the device handed to its driver.
+    pub rx_frames: U64,
+    /// Bytes in those frames, without virtio headers.
+    pub rx_bytes: U64,
+    /// Frames for the device that found no buffer.
+    pub rx_dropped: U64,
+    /// Frames that the device took from its driver.
+    pub tx_frames: U64,
+    /// Bytes in those frames, without virtio headers.
+    pub tx_bytes: U64,
+    /// Doorbell writes to the device's queues.
+    pub doorbells: U64,
+    /// Interrupts that the device's queues raised.
+    pub interrupts: U64,
+    /// Reads of host memory that the device's queues asked of the IOMMU, refused ones included.
+    pub dma_reads: U64,
+    /// Writes to host memory that the device's queues asked of the IOMMU, refused ones included.
+    pub dma_writes: U64,
+    /// Times a queue stopped on an error.
+    pub queue_errors: U64,
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Events: what the card tells without being asked.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// An entry of the event ring.
+///
+/// The driver returns entries through the `EVENTQ_CONSUMER` register. While the ring is full the card
+/// drops events and counts them; the next one that fits carries the count in `lost`.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Event {
+    /// An [`EventKind`].
+    pub kind: U16,
+    /// The device object that it concerns, or [`NO_DEVICE`](super::NO_DEVICE).
+    pub device: U16,
+    /// The queue's index in its device, or [`NO_QUEUE`](super::NO_QUEUE).
+    pub queue: U16,
+    /// The card-wide address space, or [`NO_ADDRESS_SPACE`](super::NO_ADDRESS_SPACE).
+    pub address_space: U16,
+    /// First I/O virtual address of a refused access; else 0.
+    pub iova: U64,
+    /// Bytes of a refused access; else 0.
+    pub length: U32,
+    /// [`PERMISSION_READ`](super::PERMISSION_READ) or [`PERMISSION_WRITE`](super::PERMISSION_WRITE) for a
+    /// refused access; a [`QueueErrorReason`] for a stopped queue; 1 or 0 for a link that went up or down.
+    pub detail: U32,
+    /// Events that were lost before this one because the ring was full.
+    pub lost: U32,
+    /// Number of this event, written last. See the module's description.
+    pub sequence: U32,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum EventKind {
+    /// The link of `device` went up (`detail` 1) or down (0).
+    LinkChanged = 1,
+    /// The IOMMU refused an access of `queue` of `device` through `address_space`. The queue has stopped,
+    /// which a [`EventKind::QueueStopped`] tells next.
+    IommuFault = 2,
+    /// `queue` of `device` stopped on an error that `detail` names. Other queues go on.
+    QueueStopped = 3,
+}
+
+impl EventKind {
+    /// The kind of this number, if there is one.
+    pub fn from_number(number: u16) -> Option<Self> {
+        match number {
+            1 => Some(Self::LinkChanged),
+            2 => Some(Self::IommuFault),
+            3 => Some(Self::QueueStopped),
+            _ => None,
+        }
+    }
+}
+
+/// Why a queue stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum QueueErrorReason {
+    /// The IOMMU refused an access, or the bus failed it.
+    Access = 1,
+    /// A descriptor's index is outside the ring, a chain is longer than the ring or loops, or an
+    /// available index runs further ahead than the ring is long.
+    Ring = 2,
+    /// A buffer is too short, or readable where it must be writable, or the other way round.
+    Buffer = 3,
+}
+
+impl QueueErrorReason {
+    /// The reason of this number, if there is one.
+    pub fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Access),
+            2 => Some(Self::Ring),
+            3 => Some(Self::Buffer),
+            _ => None,
+        }
+    }
+}
