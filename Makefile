@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# Every target makes what it needs, from a machine that has make, git and apt. The work is done by small programs in
+# scripts/, most of them inside the build root; each has --help.
+
+# The defaults, in one place; the scripts read the variables from the environment.
+KERNEL_SERIES ?= 7.3
+ACCEL ?= auto
+VM_TIMEOUT ?= 600
+MIRROR ?=
+CARDS ?=
+VM_ARGS ?=
+TESTS ?=
+export KERNEL_SERIES ACCEL MIRROR
+export MOORING_VM_TIMEOUT := $(VM_TIMEOUT)
+
+ENTER := scripts/enter
+vm_args := $(if $(CARDS),--card '$(CARDS)') $(VM_ARGS)
+
+.DEFAULT_GOAL := help
+# The stages share one build root and two of them would only slow each other down; each uses all processors itself.
+.NOTPARALLEL:
+.PHONY: help setup update demo test shell all modules programs guest check fix enter clean distclean
+
+help:
+	@echo "Mooring: a vDPA parent driver for SmartNICs with an on-chip IOMMU, and the card to try it on"
+	@echo
+	@echo "  make demo       boot a VM with the card and show a reset that leaves the map alone"
+	@echo "  make test       host tests, then VM tests; the last line is 'N passed, N failed'"
+	@echo "  make shell      a VM with the card, at a prompt"
+	@echo
+	@echo "  make all        everything a user takes away, in out/"
+	@echo "  make modules    only out/mooring_vdpa.ko, for the stock kernel of the build root"
+	@echo "  make programs   only out/mooring-sim and out/mooring-vhost-client"
+	@echo "  make check      formats, lints, generated files, licences"
+	@echo "  make fix        correct formats and make the generated files anew"
+	@echo
+	@echo "  make setup      only the build root (the other targets do it when needed)"
+	@echo "  make update     take the newest stock kernel of the series"
+	@echo "  make enter      a shell in the build root"
+	@echo "  make clean      delete out/ and what was built from this checkout"
+	@echo "  make distclean  also delete the cache folder with the build root"
+	@echo
+	@echo "Variables (make VARIABLE=value TARGET):"
+	@echo "  KERNEL_SERIES   series of the stock kernel                       [$(KERNEL_SERIES)]"
+	@echo "  ACCEL           kvm, tcg, or auto: try KVM once and remember     [$(ACCEL)]"
+	@echo "  CARDS           arguments to mooring-sim, instead of the default [$(CARDS)]"
+	@echo "  TESTS           host or vm: run only these tests                 [$(TESTS)]"
+	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(VM_TIMEOUT)]"
+	@echo "  VM_ARGS         more arguments to scripts/vm (see its --help)    [$(VM_ARGS)]"
+	@echo "  MIRROR          a Debian mirror instead of Debian's own          [$(MIRROR)]"
+	@echo "  MOORING_CACHE   the cache folder                                 [$${MOORING_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/mooring}]"
+
+setup:
+	@scripts/setup
+
+update:
+	@scripts/setup --update
+
+modules: setup
+	@$(ENTER) scripts/build-module
+
+programs: setup
+	@$(ENTER) scripts/build-programs
+
+all: modules programs
+
+guest: all
+	@$(ENTER) scripts/guest-image
+
+demo: guest
+	@$(ENTER) scripts/vm demo $(vm_args)
+
+shell: guest
+	@$(ENTER) scripts/vm shell $(vm_args)
+
+test: guest
+	@$(ENTER) scripts/test $(if $(TESTS),--only $(TESTS)) -- $(vm_args)
+
+check: setup
+	@$(ENTER) scripts/check
+
+fix: setup
+	@$(ENTER) scripts/check --fix
+
+enter: setup
+	@$(ENTER)
+
+clean:
+	@scripts/clean
+
+distclean:
+	@scripts/clean --cache

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""One virtual machine with its cards: starting, waiting, and ending it without leaving anything behind."""
+
+import json
+import os
+import pathlib
+import select
+import subprocess
+import sys
+import time
+
+KERNEL = f"/kernel/packages/usr/lib/modules/{os.environ['KERNEL_RELEASE']}/vmlinuz"
+INITRAMFS = "/build/guest/initramfs.cpio"
+SIM = "/src/out/mooring-sim"
+# The answer of the trial belongs to this host and this guest kernel; /build outlives every run.
+ACCEL_ANSWER = pathlib.Path("/build/accel")
+TRIAL_SECONDS = 20
+
+
+class SetupError(Exception):
+    """Something that the VM needs is missing; the text says what to do."""
+
+
+def lines_until(stream, deadline):
+    """Yields the lines of an unbuffered byte stream until it ends or the deadline passes."""
+    rest = b""
+    while (remaining := deadline - time.monotonic()) > 0:
+        if not select.select([stream], [], [], remaining)[0]:
+            return
+        data = os.read(stream.fileno(), 65536)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r").decode(errors="replace")
+
+
+class Machine:
+    """A context: entering starts the models and QEMU, leaving ends what still runs."""
+
+    def __init__(self, *, cards, accel, memory, cpus, program, append, qemu_args, logs, sockets):
+        self.cards = cards
+        self.accel = accel
+        self.memory = memory
+        self.cpus = cpus
+        self.program = program
+        self.append = append
+        self.qemu_args = qemu_args
+        self.logs = logs
+        self.sockets = sockets
+        self.interactive = program == "shell"
+        self.problems = []
+        self.models = []
+        self.process = None
+
+    def __enter__(self):
+        try:
+            for number, arguments in enumerate(self.cards):
+                self._start_model(number, arguments)
+            self._start_qemu()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            self._end(self.process)
+        for number, model in enumerate(self.models):
+            # A model serves until it is stopped; one that ended by itself has crashed.
+            if model.poll() is not None:
+                self.problems.append(f"the model of card {number} ended with code {model.returncode}; see sim{number}.log")
+            self._end(model)
+
+    @staticmethod
+    def _end(process):
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    @property
+    def output(self):
+        return self.process.stdout
+
+    def wait_for_power_off(self, seconds):
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.problems.append(f"the guest did not power off within {seconds} s")
+
+    def _socket(self, number):
+        return self.sockets / f"card{number}"
+
+    def _start_model(self, number, arguments):
+        log_path = self.logs / f"sim{number}.log"
+        socket = self._socket(number)
+        with open(log_path, "w") as log:
+            model = subprocess.Popen(
+                [SIM, "--socket", str(socket), *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.logs, start_new_session=True,
+            )
+        self.models.append(model)
+        deadline = time.monotonic() + 10
+        while not socket.exists():
+            if model.poll() is not None or time.monotonic() > deadline:
+                said = log_path.read_text(errors="replace")[-2000:]
+                raise SetupError(f"mooring-sim {' '.join(arguments)} did not open its socket; it said:\n{said}")
+            time.sleep(0.01)
+
+    def _start_qemu(self):
+        command = [
+            "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot",
+            "-M", "q35", "-accel", {"tcg": "tcg,thread=multi", "kvm": "kvm"}[self.accel],
+            "-cpu", {"tcg": "max", "kvm": "host"}[self.accel], "-smp", str(self.cpus), "-m", self.memory,
+            # The model reads and writes guest memory directly, so it must be shareable.
+            "-object", f"memory-backend-memfd,id=memory,size={self.memory},share=on", "-numa", "node,memdev=memory",
+            "-kernel", KERNEL, "-initrd", INITRAMFS, "-append", self._command_line(),
+            "-serial", f"file:{self.logs / 'kernel.log'}",
+            "-serial", "mon:stdio" if self.interactive else "stdio",
+        ]
+        for number in range(len(self.cards)):
+            socket = {"type": "unix", "path": str(self._socket(number))}
+            command += ["-device", json.dumps({"driver": "vfio-user-pci", "id": f"card{number}", "socket": socket})]
+        command += self.qemu_args
+        (self.logs / "qemu.cmd").write_text(" ".join(command) + "\n")
+        with open(self.logs / "qemu.log", "w") as log:
+            pipes = {} if self.interactive else {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "bufsize": 0}
+            # In a session of its own, an interrupt at the terminal reaches only the runner, which then cleans up.
+            self.process = subprocess.Popen(command, stderr=log, start_new_session=not self.interactive, **pipes)
+
+    def _command_line(self):
+        words = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable" if self.accel == "kvm" else "no_timer_check",
+                 f"mooring.run={self.program}"]
+        if self.interactive and sys.stdout.isatty():
+            size = os.get_terminal_size()
+            words += [f"mooring.rows={size.lines}", f"mooring.columns={size.columns}"]
+        return " ".join(words + [self.append]).strip()
+
+
+def choose_accelerator(wanted):
+    """KVM can be there and yet not run a stock guest: only a bounded trial boot tells."""
+    if wanted != "auto":
+        return wanted
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "tcg"
+    key = f"{os.uname().release} {KERNEL}"
+    if ACCEL_ANSWER.exists():
+        known_key, _, answer = ACCEL_ANSWER.read_text().strip().rpartition(" ")
+        if known_key == key:
+            return answer
+    print(f"# Trying KVM once (at most {TRIAL_SECONDS} s) ...", file=sys.stderr, flush=True)
+    answer = "kvm" if _trial_boot() else "tcg"
+    ACCEL_ANSWER.write_text(f"{key} {answer}\n")
+    return answer
+
+
+def _trial_boot():
+    logs = pathlib.Path("/src/out/logs/kvm-trial")
+    logs.mkdir(parents=True, exist_ok=True)
+    machine = Machine(cards=[], accel="kvm", memory="512M", cpus=2, program="/bin/true", append="", qemu_args=[],
+                      logs=logs, sockets=logs)
+    with machine:
+        lines = lines_until(machine.output, time.monotonic() + TRIAL_SECONDS)
+        return any(line == "# mooring-vm: exit 0" for line in lines)
