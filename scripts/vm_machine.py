@@ -143,6 +143,9 @@ class Machine:
 
 def choose_accelerator(wanted):
     """KVM can be there and yet not run a stock guest: only a bounded trial boot tells."""
+    for needed in KERNEL, INITRAMFS:
+        if not os.path.exists(needed):
+            raise SetupError(f"{needed} is missing in the build root. Run: make guest")
     if wanted != "auto":
         return wanted
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
@@ -163,6 +166,12 @@ def _trial_boot():
     logs.mkdir(parents=True, exist_ok=True)
     machine = Machine(cards=[], accel="kvm", memory="512M", cpus=2, program="/bin/true", append="", qemu_args=[],
                       logs=logs, sockets=logs)
+    deadline = time.monotonic() + TRIAL_SECONDS
     with machine:
-        lines = lines_until(machine.output, time.monotonic() + TRIAL_SECONDS)
-        return any(line == "# mooring-vm: exit 0" for line in lines)
+        while time.monotonic() < deadline:
+            if "# mooring-vm: exit 0" in lines_until(machine.output, time.monotonic() + 0.5):
+                return True
+            # QEMU stays, stopped, when KVM meets an instruction that it cannot run.
+            if machine.process.poll() is not None or "KVM internal error" in (logs / "qemu.log").read_text():
+                return False
+    return False
