@@ -112,7 +112,10 @@ impl Opcode {
 
     /// The opcode of this number, if there is one.
     pub fn from_number(number: u16) -> Option<Self> {
-        Self::ALL.iter().copied().find(|opcode| *opcode as u16 == number)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|opcode| *opcode as u16 == number)
     }
 }
 

@@ -62,7 +62,10 @@ impl ErrorCode {
 
     /// The code of a completion's `status`, or `None` for success and for a number that isn't in the table.
     pub fn from_status(status: u16) -> Option<Self> {
-        Self::ALL.iter().copied().find(|code| *code as u16 == status)
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| *code as u16 == status)
     }
 
     /// What happened, in a few words for a log.

@@ -17,7 +17,9 @@ pub const PERMISSION_WRITE: u32 = 2;
 /// [`IOMMU_PAGE_SIZE`](super::IOMMU_PAGE_SIZE), the length isn't 0, neither range wraps, and at least one
 /// permission bit is set; the card refuses anything else with
 /// [`ErrorCode::InvalidArgument`](super::ErrorCode::InvalidArgument).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
+)]
 #[repr(C)]
 pub struct Extent {
     /// First I/O virtual address.
@@ -61,7 +63,12 @@ impl Extent {
     /// differ by accident; it is no protection against somebody who chooses extents to collide.
     pub fn digest(&self) -> u64 {
         let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
-        for word in [self.iova.get(), self.bus.get(), self.length.get(), u64::from(self.permission.get())] {
+        for word in [
+            self.iova.get(),
+            self.bus.get(),
+            self.length.get(),
+            u64::from(self.permission.get()),
+        ] {
             hash = mix(hash ^ word);
         }
         hash
