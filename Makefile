@@ -15,7 +15,7 @@ export KERNEL_SERIES ACCEL MIRROR
 export MOORING_VM_TIMEOUT := $(VM_TIMEOUT)
 
 ENTER := scripts/enter
-vm_args := $(if $(CARDS),--card '$(CARDS)') $(VM_ARGS)
+vm_args := $(if $(CARDS),'--card=$(CARDS)') $(VM_ARGS)
 
 .DEFAULT_GOAL := help
 # The stages share one build root and two of them would only slow each other down; each uses all processors itself.
