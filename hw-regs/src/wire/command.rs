@@ -77,8 +77,10 @@ pub enum Opcode {
     ///
     /// Staged changes take effect in order, as one, at the commit; until then the old translations serve.
     /// When a committing command completes, no DMA that a removed extent allowed is under way. If any
-    /// change is refused, all staged changes are dropped and the old translations go on serving. A commit
-    /// makes a blocked or identity space translated, starting from no extents.
+    /// change is refused, all staged changes are dropped, the update is over, and the old translations go on
+    /// serving: further commands of it, which may be in the queue already, are refused with
+    /// [`ErrorCode::InvalidArgument`](super::ErrorCode::InvalidArgument) until one has [`UPDATE_BEGIN`]. A
+    /// commit makes a blocked or identity space translated, starting from no extents.
     AddressSpaceUpdate = 0x0203,
     /// Reads an address space's state ([`AddressSpaceSelect`]) ⇒ [`AddressSpaceInfo`](super::AddressSpaceInfo).
     /// It is not an IOMMU command in the sense of the counters.
@@ -130,11 +132,12 @@ pub struct DeviceCreate {
     pub queue_pairs: U16,
     /// Maximum transmission unit in bytes, 68 to 65535, or 0 for the card's default of 1500.
     pub mtu: U16,
-    /// MAC address, or all zero to let the card choose one.
+    /// Unicast MAC address that no other device of the card has, or all zero to let the card choose one.
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: U16,
-    /// Virtio feature bits to offer at most, or 0 for all that the card has.
+    /// Virtio feature bits to offer at most, or 0 for all that the card has. `VIRTIO_F_VERSION_1` and
+    /// `VIRTIO_F_ACCESS_PLATFORM` are among them.
     pub features: U64,
     /// Zero.
     pub reserved2: [U64; 2],
@@ -192,7 +195,7 @@ pub struct QueueSelect {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct NetSetMac {
-    /// A unicast MAC address.
+    /// A unicast MAC address that no other device of the card has.
     pub mac: [u8; 6],
 }
 
@@ -246,7 +249,8 @@ pub struct AddressSpaceSetMode {
     pub mode: U16,
 }
 
-/// Flag of [`AddressSpaceUpdate`]: drops changes that were staged before and begins a new update.
+/// Flag of [`AddressSpaceUpdate`]: drops changes that were staged before and begins a new update. The first
+/// command of every update has it.
 pub const UPDATE_BEGIN: u16 = 1;
 
 /// Flag of [`AddressSpaceUpdate`]: commits the staged changes after adding this command's.

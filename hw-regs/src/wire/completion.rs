@@ -38,6 +38,10 @@ pub struct DeviceCreated {
     pub reserved: U16,
     /// Virtio feature bits that the device offers.
     pub features: U64,
+    /// The device's MAC address: the one asked for, or the card's choice.
+    pub mac: [u8; 6],
+    /// The device's maximum transmission unit in bytes: the one asked for, or the card's default.
+    pub mtu: U16,
 }
 
 /// Result of [`Opcode::QueueDisable`](super::Opcode::QueueDisable) and
@@ -63,7 +67,8 @@ pub struct AddressSpaceCreated {
     pub address_space: U16,
     /// Zero.
     pub reserved: [U16; 3],
-    /// The space's first generation.
+    /// The space's first generation. A number that was given back and taken again goes on counting, so an
+    /// update made against the earlier owner's space is stale.
     pub generation: U64,
 }
 
@@ -72,7 +77,7 @@ pub struct AddressSpaceCreated {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct AddressSpaceUpdated {
-    /// Generation that is in force now. It grew by one if the command committed.
+    /// Generation that is in force now. It grew by one if the command committed or set the mode.
     pub generation: U64,
     /// Extents that the space holds now.
     pub extents: U32,

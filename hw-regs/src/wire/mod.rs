@@ -41,3 +41,14 @@ pub const INTERFACE_MINOR: u16 = 0;
 
 /// The value of the `MAGIC` register: "MOOR" in ASCII, first letter in the lowest byte.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"MOOR");
+
+/// Sequence number of a ring's first entry.
+pub const FIRST_SEQUENCE: u32 = 1;
+
+/// The sequence number that follows `sequence`; 0 is skipped.
+pub const fn next_sequence(sequence: u32) -> u32 {
+    match sequence.wrapping_add(1) {
+        0 => FIRST_SEQUENCE,
+        next => next,
+    }
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! How much card there is, and what a bad card may show.
+
+use std::fmt;
+
+use mooring_hw_regs::wire::{INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
+
+/// Sizes and abilities of a card. The driver finds them in the `info` registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardConfig {
+    /// Virtqueues, all devices together; also the number of doorbell pages.
+    pub queues: u16,
+    /// Device objects.
+    pub devices: u16,
+    /// Address spaces, all devices together.
+    pub address_spaces: u16,
+    /// Extents that the card's memory holds, all address spaces together.
+    pub extents: u32,
+    /// Most entries of a virtqueue, a power of two.
+    pub max_queue_size: u16,
+    /// Fewest entries of a virtqueue, a power of two.
+    pub min_queue_size: u16,
+    /// Bits of an I/O virtual address.
+    pub iova_bits: u8,
+    /// Bits of a bus address.
+    pub bus_bits: u8,
+    /// MSI-X vectors.
+    pub vectors: u16,
+    /// Extents in one update command.
+    pub max_batch: u16,
+    /// Whether an address space can be 1:1.
+    pub identity: bool,
+    /// MAC address of the card's first device; those of the others count up from it.
+    pub mac_base: [u8; 6],
+    /// What `info.MAGIC` reads as; another value than the default shows what a driver makes of it.
+    pub magic: u32,
+    /// What `info.INTERFACE_VERSION` reads as, major and minor; likewise.
+    pub interface_version: (u16, u16),
+}
+
+impl Default for CardConfig {
+    fn default() -> Self {
+        let queues = 64;
+        Self {
+            queues,
+            devices: 16,
+            address_spaces: 64,
+            extents: 65536,
+            max_queue_size: 1024,
+            min_queue_size: 2,
+            iova_bits: 64,
+            bus_bits: 64,
+            vectors: queues + 1,
+            max_batch: 128,
+            identity: true,
+            // Locally administered, unicast.
+            mac_base: [0x02, b'm', b'o', b'o', 0, 1],
+            magic: MAGIC,
+            interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
+        }
+    }
+}
+
+impl CardConfig {
+    /// Checks that the register description allows a card of these sizes.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is out of its range.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |good: bool, field: &'static str, range: &'static str| {
+            if good {
+                Ok(())
+            } else {
+                Err(ConfigError { field, range })
+            }
+        };
+        check((1..=4096).contains(&self.queues), "queues", "1 to 4096")?;
+        check((1..=1024).contains(&self.devices), "devices", "1 to 1024")?;
+        check(
+            (1..=4096).contains(&self.address_spaces),
+            "address_spaces",
+            "1 to 4096",
+        )?;
+        check(
+            self.max_queue_size.is_power_of_two() && self.max_queue_size <= 32768,
+            "max_queue_size",
+            "a power of two up to 32768",
+        )?;
+        check(
+            self.min_queue_size.is_power_of_two() && self.min_queue_size <= self.max_queue_size,
+            "min_queue_size",
+            "a power of two up to max_queue_size",
+        )?;
+        check((32..=64).contains(&self.iova_bits), "iova_bits", "32 to 64")?;
+        check((32..=64).contains(&self.bus_bits), "bus_bits", "32 to 64")?;
+        check((1..=2048).contains(&self.vectors), "vectors", "1 to 2048")?;
+        check(self.max_batch >= 1, "max_batch", "1 to 65535")?;
+        check(
+            self.mac_base != [0; 6] && self.mac_base[0] & 1 == 0,
+            "mac_base",
+            "a unicast MAC address",
+        )
+    }
+}
+
+/// A field of [`CardConfig`] that is out of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// The values that it may have.
+    pub range: &'static str,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} must be {}", self.field, self.range)
+    }
+}
+
+impl std::error::Error for ConfigError {}

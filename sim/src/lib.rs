@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The card as software.
+//!
+//! One module per hardware block, named as in `hw-regs/rdl/mooring.rdl`. The blocks are pure: what they know of the
+//! outside are the traits [`HostMemory`], [`Interrupts`], [`Uplink`] and [`FrameObserver`]. [`Card`] puts them together.
+
+#![deny(unsafe_code)]
+
+pub mod card;
+pub mod config;
+pub mod memory;
+pub mod net;
+pub mod switch;
+pub mod vq;
+
+pub use card::{Card, Interrupts};
+pub use config::{CardConfig, ConfigError};
+pub use memory::{BusError, HostMemory};
+pub use net::Uplink;
+pub use switch::{Direction, FrameObserver, Port};
+pub use vq::Doorbells;
