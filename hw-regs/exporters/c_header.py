@@ -16,7 +16,7 @@ HEAD = f"""\
  *
  * The registers of a Mooring card. For each register:
  *   _OFFSET       bytes from the start of the BAR
- *   _RESET_VALUE  value after power-on and after a card reset
+ *   _RESET_VALUE  value after power-on and after a card reset; fields that each card sets as it was built are 0
  *   _READ_MASK    bits that the host reads
  *   _WRITE_MASK   bits that the host writes and that hold what was written
  *   _STROBE_MASK  bits that act when the host writes a 1, hold nothing and read as 0
@@ -57,7 +57,7 @@ def _constants(card):
         _comment("Bytes of the registers' BAR."),
         _define("REGISTERS_SIZE", f"{card.size:#x}"),
         "\n",
-        _comment(f"{doorbells.description} {doorbells.register_description}"),
+        _comment(f"Doorbells. {doorbells.description} {doorbells.register_description}"),
         _define("DOORBELL_STRIDE", f"{doorbells.stride:#x}"),
         _define("DOORBELL_MAX", doorbells.count),
     ])

@@ -62,7 +62,7 @@ def _enumeration(enumeration):
         f"            {name}::{camel(member)} => {bounded.replace('<', '::<', 1)}::new::<{value}>(),\n"
         for member, value, _ in enumeration.members)
     return f"""\
-/// Values of the field type `{name}`.
+/// Values of the field `{enumeration.user[1]}` of [`{enumeration.user[0]}`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum {name} {{
 {members}}}

@@ -7,13 +7,9 @@ makes it both irreproducible and three times as long as what a reader needs.
 
 from .model import NOTICE, SPDX
 
-RULES = """\
-All registers are 32 bits wide, little-endian, and accessed with aligned 32-bit reads and writes. Undefined addresses
-and reserved bits read as 0 and ignore writes. Reset values are those after power-on and after a card reset. A read of
-all ones from `INFO_MAGIC` means that the card is gone.
-
+LEGEND = """\
 Access is the host's: **read**; **read, write**: holds what was written; **write**: acts when it is written, holds nothing
-and reads as 0.
+and reads as 0. A reset value of – means that each card sets the field as it was built.
 """
 
 
@@ -22,7 +18,8 @@ def export(card):
     parts = [
         f"<!-- {SPDX} -->\n<!-- {NOTICE} -->\n",
         "# Registers\n",
-        RULES,
+        f"{card.description}\n",
+        LEGEND,
         _table(["BAR", "Bytes", "What"], [
             [card.bar, f"{card.size:#x}", "[Registers](#overview)"],
             [doorbells.bar, f"{doorbells.stride:#x} a queue", "[Doorbells](#doorbells)"],
@@ -31,7 +28,7 @@ def export(card):
         "## Overview\n",
         _table(["Offset", "Register", "Reset", "What"], [
             [f"`{register.offset:#05x}`", f"[`{register.name}`](#{register.name.lower()})",
-             f"`{register.reset:#x}`", register.title]
+             _reset(register), register.title]
             for register in card.registers
         ]),
     ]
@@ -53,18 +50,27 @@ def _block(block):
     yield f"{block.description}\n"
     for register in block.registers:
         yield f"### `{register.name}`\n"
-        yield f"**{register.title}**, at `{register.offset:#05x}`, `{register.reset:#x}` after reset. {register.description}\n"
+        yield f"**{register.title}**, at `{register.offset:#05x}`. {register.description}\n"
         yield _table(["Bits", "Field", "Access", "Reset", "Meaning"], [
-            [_bits(field), f"`{field.name}`", field.access, f"`{field.reset:#x}`", _meaning(field)]
+            [_bits(field), f"`{field.name}`", field.access, _field_reset(field), _meaning(field)]
             for field in register.fields
         ])
+
+
+def _reset(register):
+    known = all(field.reset is not None for field in register.fields)
+    return f"`{register.reset:#x}`" if known else "–"
+
+
+def _field_reset(field):
+    return "–" if field.reset is None else f"`{field.reset:#x}`"
 
 
 def _meaning(field):
     if field.enumeration is None:
         return field.description
     name = field.enumeration.name
-    return f"One of [`{name}`](#{name})."
+    return f"{field.description} One of [`{name}`](#{name})."
 
 
 def _bits(field):

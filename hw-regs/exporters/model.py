@@ -25,6 +25,7 @@ class Enumeration:
 
     name: str
     width: int
+    user: tuple  # Names of the first register and field that have it.
     members: list  # of (name, value, description)
 
 
@@ -34,7 +35,7 @@ class Field:
     description: str
     low: int
     high: int
-    reset: int
+    reset: int  # None: each card sets it as it was built.
     readable: bool
     writable: bool
     strobe: bool  # Takes effect when it is written, holds nothing and reads as 0.
@@ -68,7 +69,8 @@ class Register:
 
     @property
     def reset(self):
-        return sum(field.reset << field.low for field in self.fields)
+        """Fields that each card sets count as 0."""
+        return sum((field.reset or 0) << field.low for field in self.fields)
 
     @property
     def read_mask(self):
@@ -163,21 +165,23 @@ def _block(node, enumerations):
 def _register(node, block, enumerations):
     _expect(node.get_property("regwidth") == 32, node, "registers are 32 bits wide")
     _expect(not node.is_array, node, "register arrays have no place in the generated code so far")
+    name = f"{block}_{node.inst_name}".upper()
     return Register(
-        name=f"{block}_{node.inst_name}".upper(),
+        name=name,
         title=_text(node, "name"),
         description=_text(node, "desc"),
         offset=node.absolute_address,
         # Most significant first, as the kernel writes them.
-        fields=[_field(child, enumerations) for child in sorted(node.fields(), key=lambda f: -f.low)],
+        fields=[_field(child, name, enumerations) for child in sorted(node.fields(), key=lambda f: -f.low)],
     )
 
 
-def _field(node, enumerations):
+def _field(node, register, enumerations):
     _expect(not node.get_property("onread"), node, "reads have no side effects")
     _expect(not node.get_property("onwrite"), node, "writes that clear or set bits are not supported so far")
     reset = node.get_property("reset")
-    _expect(isinstance(reset, int), node, "a constant reset value is missing")
+    _expect(isinstance(reset, int) or reset is None and not node.is_sw_writable, node,
+            "a reset value is missing, or isn't a constant")
     strobe = bool(node.get_property("singlepulse"))
     _expect(node.is_sw_readable or strobe, node, "a field that can't be read must be a singlepulse")
     return Field(
@@ -189,16 +193,17 @@ def _field(node, enumerations):
         readable=node.is_sw_readable,
         writable=node.is_sw_writable,
         strobe=strobe,
-        enumeration=_enumeration(node, enumerations),
+        enumeration=_enumeration(node, register, enumerations),
     )
 
 
-def _enumeration(node, enumerations):
+def _enumeration(node, register, enumerations):
     encode = node.get_property("encode")
     if encode is None:
         return None
     name = encode.type_name.removesuffix("_e")
-    found = Enumeration(name, node.width, [(m.name, m.value, _flat(m.rdl_desc)) for m in encode])
+    found = Enumeration(
+        name, node.width, (register, node.inst_name), [(m.name, m.value, _flat(m.rdl_desc)) for m in encode])
     _expect(all(text for _, _, text in found.members), node, f"a value of {encode.type_name} has no desc")
     known = enumerations.setdefault(name, found)
     # One conversion is generated per enumeration, and it is made for one width.

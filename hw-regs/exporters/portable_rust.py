@@ -28,7 +28,7 @@ pub struct Register {{
     pub name: &'static str,
     /// Bytes from the start of the BAR.
     pub offset: usize,
-    /// Value after power-on and after a card reset.
+    /// Value after power-on and after a card reset; fields that each card sets as it was built are 0.
     pub reset: u32,
     /// Bits that the host reads.
     pub read_mask: u32,
@@ -117,8 +117,9 @@ def _enumeration(enumeration):
         _doc(text, "    ") + f"    {camel(member)} = {value},\n" for member, value, text in enumeration.members)
     arms = "".join(
         f"            {value} => Some(Self::{camel(member)}),\n" for member, value, _ in enumeration.members)
+    register, field = enumeration.user
     return f"""\
-/// Values of a field.
+/// Values of [`{camel(register)}::{field}`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum {camel(enumeration.name)} {{

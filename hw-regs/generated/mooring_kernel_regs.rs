@@ -26,7 +26,7 @@ pub(crate) const DOORBELL_STRIDE: usize = 0x1000;
 /// Most doorbells that a card can have.
 pub(crate) const DOORBELL_MAX: usize = 4096;
 
-/// Values of the field type `CpState`.
+/// Values of the field `state` of [`CP_STATUS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CpState {
     /// The control processor boots; only info and cp may be used.
@@ -180,7 +180,7 @@ register! {
 
     /// Status. What the control processor is doing.
     pub(crate) CP_STATUS(u32) @ 0x00000104 {
-        /// See cp_state_e.
+        /// The state.
         3:0     state ?=> CpState;
     }
 

@@ -4,7 +4,7 @@
  *
  * The registers of a Mooring card. For each register:
  *   _OFFSET       bytes from the start of the BAR
- *   _RESET_VALUE  value after power-on and after a card reset
+ *   _RESET_VALUE  value after power-on and after a card reset; fields that each card sets as it was built are 0
  *   _READ_MASK    bits that the host reads
  *   _WRITE_MASK   bits that the host writes and that hold what was written
  *   _STROBE_MASK  bits that act when the host writes a 1, hold nothing and read as 0
@@ -22,7 +22,7 @@
 #define MOORING_REGISTERS_SIZE                                  0x1000
 
 /*
- * BAR 2: one 4 KiB page a queue, alone in its page so that it can be mapped into a process. A
+ * Doorbells. One 4 KiB page a queue, alone in its page so that it can be mapped into a process. A
  * write of any value and width to the page's first four bytes tells the card that the queue of the
  * page's number has new buffers. It may be rung at any time; a queue that doesn't run ignores it.
  */
@@ -78,7 +78,7 @@ enum mooring_cp_state {
 
 /* Identity and limits: Card revision. Which card this is. */
 #define MOORING_INFO_CARD_REVISION_OFFSET                       0x00c
-#define MOORING_INFO_CARD_REVISION_RESET_VALUE                  0x00000001u
+#define MOORING_INFO_CARD_REVISION_RESET_VALUE                  0x00000000u
 #define MOORING_INFO_CARD_REVISION_READ_MASK                    0x000001ffu
 #define MOORING_INFO_CARD_REVISION_WRITE_MASK                   0x00000000u
 #define MOORING_INFO_CARD_REVISION_STROBE_MASK                  0x00000000u
@@ -101,7 +101,7 @@ enum mooring_cp_state {
 
 /* Identity and limits: Capabilities. What the card can do. */
 #define MOORING_INFO_CAPABILITIES_OFFSET                        0x014
-#define MOORING_INFO_CAPABILITIES_RESET_VALUE                   0x00000007u
+#define MOORING_INFO_CAPABILITIES_RESET_VALUE                   0x00000000u
 #define MOORING_INFO_CAPABILITIES_READ_MASK                     0x0000000fu
 #define MOORING_INFO_CAPABILITIES_WRITE_MASK                    0x00000000u
 #define MOORING_INFO_CAPABILITIES_STROBE_MASK                   0x00000000u
@@ -229,7 +229,7 @@ enum mooring_cp_state {
 #define MOORING_CP_STATUS_READ_MASK                             0x0000000fu
 #define MOORING_CP_STATUS_WRITE_MASK                            0x00000000u
 #define MOORING_CP_STATUS_STROBE_MASK                           0x00000000u
-/* state: See cp_state_e. */
+/* state: The state. */
 #define MOORING_CP_STATUS_STATE_SHIFT                           0
 #define MOORING_CP_STATUS_STATE_MASK                            0x0000000fu
 

@@ -14,7 +14,7 @@ pub struct Register {
     pub name: &'static str,
     /// Bytes from the start of the BAR.
     pub offset: usize,
-    /// Value after power-on and after a card reset.
+    /// Value after power-on and after a card reset; fields that each card sets as it was built are 0.
     pub reset: u32,
     /// Bits that the host reads.
     pub read_mask: u32,
@@ -119,7 +119,7 @@ pub const REGISTERS: [Register; 36] = [
     IommuFaults::REGISTER,
 ];
 
-/// Values of a field.
+/// Values of [`CpStatus::state`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum CpState {
@@ -293,7 +293,7 @@ impl InfoCardRevision {
     pub const OFFSET: usize = 0x00c;
 
     /// Value after power-on and after a card reset.
-    pub const RESET_VALUE: u32 = 0x1;
+    pub const RESET_VALUE: u32 = 0x0;
 
     /// The register as data.
     pub const REGISTER: Register = Register {
@@ -390,7 +390,7 @@ impl InfoCapabilities {
     pub const OFFSET: usize = 0x014;
 
     /// Value after power-on and after a card reset.
-    pub const RESET_VALUE: u32 = 0x7;
+    pub const RESET_VALUE: u32 = 0x0;
 
     /// The register as data.
     pub const REGISTER: Register = Register {
@@ -897,14 +897,14 @@ impl CpStatus {
         fields: &[Self::STATE],
     };
 
-    /// See cp_state_e.
+    /// The state.
     pub const STATE: Field = Field {
         name: "state",
         shift: 0,
         mask: 0x0000000f,
     };
 
-    /// See cp_state_e.
+    /// The state.
     pub const fn state(self) -> Option<CpState> {
         CpState::from_number(Self::STATE.get(self.0))
     }
