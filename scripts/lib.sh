@@ -35,7 +35,7 @@ OUT=$SRC/out
 
 # The tools for the register description are pinned in a file that belongs to hw-regs/.
 PYTHON_REQUIREMENTS=$SRC/hw-regs/requirements.txt
-VENV=$CACHE/venv-$({ echo "$ROOT"; cat "$PYTHON_REQUIREMENTS" 2>/dev/null || true; } | hash_of)
+VENV=$CACHE/venv-$({ echo "$ROOT"; cat "$PYTHON_REQUIREMENTS"; } | hash_of)
 
 check_kernel_series() {
     case " $SUPPORTED_KERNEL_SERIES " in
