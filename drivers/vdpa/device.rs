@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! vDPA devices: `struct vdpa_device` together with the driver's data.
+
+use super::{
+    bindings,
+    bus_driver::BusDriver,
+    mgmt::{
+        AddRequest,
+        ManagementOperations, //
+    },
+    vtable::{
+        OptionalOp,
+        VTable, //
+    },
+    Callbacks,
+    Operations, //
+};
+use core::{
+    alloc::Layout,
+    marker::PhantomData,
+    mem::offset_of,
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings as kbindings,
+    device,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::Opaque, //
+};
+
+/// A vDPA device, with the driver's data for it; dereferences to the latter.
+///
+/// References exist while an operation runs, and inside `dev_add`; they cannot be kept. That is what
+/// lets the data be dropped at a known time: when the device is deleted, before `dev_del` returns,
+/// with the parent still bound. A reference to the `struct device` that somebody else holds, by an
+/// open sysfs file, say, keeps the memory but not the data.
+///
+/// # Invariants
+///
+/// - `vdev` comes first and was initialised by `__vdpa_alloc_device()`, with a bound parent.
+/// - Every field is initialised as long as there are references to `Self`.
+/// - References exist only while the parent is bound.
+#[repr(C)]
+pub struct Device<T: Operations> {
+    vdev: Opaque<bindings::vdpa_device>,
+    // Used in place of `VTable::<T>::OPS` if the card lacks something that the driver knows how to do.
+    ops: Opaque<bindings::vdpa_config_ops>,
+    bus_driver: Atomic<u32>,
+    callbacks: Arc<Callbacks>,
+    data: T,
+}
+
+impl<T: Operations> Device<T> {
+    /// Borrows a device from its C side.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to the `vdev` of a [`Device<T>`] that satisfies the type invariants for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::vdpa_device) -> &'a Self {
+        const_assert!(offset_of!(Device<T>, vdev) == 0);
+
+        // SAFETY: By the safety requirements, and because `vdev` is the first field.
+        unsafe { &*ptr.cast() }
+    }
+
+    #[inline]
+    fn as_raw(&self) -> *mut bindings::vdpa_device {
+        self.vdev.get()
+    }
+
+    /// Returns the driver's data.
+    #[inline]
+    pub fn data(&self) -> Pin<&T> {
+        // SAFETY: `data` is initialised in place and does not move until it is dropped; all access is
+        // through shared references.
+        unsafe { Pin::new_unchecked(&self.data) }
+    }
+
+    /// Returns the device that the driver is bound to, which does the DMA.
+    #[inline]
+    pub fn parent(&self) -> &device::Device<device::Bound> {
+        // SAFETY: By the type invariant, the parent is valid, bound, and stays so while `self` is
+        // borrowed. It was set before the device was published and does not change.
+        unsafe { &*(*self.as_raw()).dev.parent.cast() }
+    }
+
+    /// Returns the number of virtqueues.
+    #[inline]
+    pub fn nvqs(&self) -> u16 {
+        self.callbacks.nvqs()
+    }
+
+    /// Returns the number of virtqueue groups.
+    #[inline]
+    pub fn ngroups(&self) -> u32 {
+        // SAFETY: By the type invariant; does not change after allocation.
+        unsafe { (*self.as_raw()).ngroups }
+    }
+
+    /// Returns the number of address spaces.
+    #[inline]
+    pub fn nas(&self) -> u32 {
+        // SAFETY: By the type invariant; does not change after allocation.
+        unsafe { (*self.as_raw()).nas }
+    }
+
+    /// Returns the name that the device was added under.
+    pub fn name(&self) -> &CStr {
+        self.as_ref().name()
+    }
+
+    /// Returns the callbacks of the device.
+    #[inline]
+    pub fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
+    }
+
+    /// Returns which bus driver uses the device.
+    ///
+    /// See [`BusDriver`] for what the answer can be relied upon for.
+    #[inline]
+    pub fn bus_driver(&self) -> BusDriver {
+        BusDriver::from_u32(self.bus_driver.load(Relaxed))
+    }
+
+    /// Finds out which bus driver uses the device.
+    ///
+    /// # Safety
+    ///
+    /// To be called only where the bus driver cannot be unbound meanwhile.
+    pub(super) unsafe fn note_bus_driver(&self) {
+        // SAFETY: By the type invariant, `vdev` is valid; the rest is by the safety requirements.
+        let driver = unsafe { BusDriver::of(&raw const (*self.as_raw()).dev) };
+        self.bus_driver.store(driver as u32, Relaxed);
+    }
+
+    /// Returns whether somebody has set driver features since the last reset.
+    ///
+    /// The core keeps this so as to tell a legacy guest, which reads the configuration before that.
+    /// The answer may be out of date unless the operation that asks runs under `cf_lock`, see
+    /// [`Operations`].
+    pub fn features_valid(&self) -> bool {
+        // SAFETY: By the type invariant, `vdev` is valid. `bool` is written as a byte, 0 or 1, under
+        // `cf_lock`; the access is volatile because that need not be held here.
+        unsafe { (&raw const (*self.as_raw()).features_valid).read_volatile() }
+    }
+
+    /// Drops what `Device` has beyond the C structure.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must point to a `Device` whose fields are initialised, and to which there are no references.
+    /// It must not be called twice. Afterwards, only the C structure may be used.
+    unsafe fn drop_data(ptr: NonNull<Self>) {
+        let ptr = ptr.as_ptr();
+
+        // SAFETY: By the safety requirements. `data` has been pinned and is dropped in place.
+        unsafe {
+            core::ptr::drop_in_place(&raw mut (*ptr).data);
+            core::ptr::drop_in_place(&raw mut (*ptr).callbacks);
+        }
+    }
+
+    /// Unregisters a device, drops its data, and gives back the bus's reference.
+    ///
+    /// # Safety
+    ///
+    /// `vdev` must belong to a registered [`Device<T>`] and `vdpa_dev_lock` must be held for writing.
+    pub(super) unsafe fn unregister(vdev: *mut bindings::vdpa_device) {
+        // SAFETY: By the safety requirements, `vdev` is valid.
+        let dev = unsafe { &raw mut (*vdev).dev };
+
+        // The bus's reference goes away below, but the data is still to be dropped.
+        //
+        // SAFETY: `dev` is valid.
+        unsafe { kbindings::get_device(dev) };
+
+        // Returns once the bus driver has let go of the device; in particular this waits until vhost's
+        // file is closed.
+        //
+        // SAFETY: By the safety requirements, it is registered, and the lock is held.
+        unsafe { bindings::_vdpa_unregister_device(vdev) };
+
+        // SAFETY: `vdev` is valid, hence not null, and the first field of `Self`.
+        let this = unsafe { NonNull::new_unchecked(vdev.cast::<Self>()) };
+
+        // The bus driver is gone. Callbacks of its own may still be reachable through other
+        // references to the table if it did not reset the device at last.
+        //
+        // SAFETY: The data is still there; the reference ends with this statement.
+        unsafe { (*this.as_ptr()).callbacks.clear() };
+
+        // SAFETY: There is no bus driver, netlink does not find the device any more, and it holds the
+        // lock while it uses one; thus no operation runs, and there are no references. The device has
+        // been registered, so nobody else has dropped the data or will: it cannot be registered twice.
+        unsafe { Self::drop_data(this) };
+
+        // SAFETY: This is the reference taken above.
+        unsafe { kbindings::put_device(dev) };
+    }
+}
+
+impl<T: Operations> Deref for Device<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+impl<T: Operations> AsRef<device::Device> for Device<T> {
+    #[inline]
+    fn as_ref(&self) -> &device::Device {
+        // SAFETY: By the type invariant, `vdev` is valid, and so is the device in it.
+        unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
+    }
+}
+
+// SAFETY: The C structure may be used from any thread, `data` is `Send` and `Sync`, and the rest is
+// immutable or atomic.
+unsafe impl<T: Operations> Send for Device<T> {}
+
+// SAFETY: As for `Send`.
+unsafe impl<T: Operations> Sync for Device<T> {}
+
+/// What a device looks like to the vDPA core.
+pub struct DeviceParams<'a> {
+    /// Table of callbacks; its size is the number of virtqueues of the device.
+    pub callbacks: Arc<Callbacks>,
+    /// Number of virtqueue groups.
+    pub ngroups: u32,
+    /// Number of address spaces.
+    pub nas: u32,
+    /// Operations that this device lacks although the driver implements them.
+    pub without: &'a [OptionalOp],
+}
+
+/// A vDPA device that is not registered yet.
+///
+/// Dropping it frees the device together with the driver's data.
+///
+/// # Invariants
+///
+/// `dev` points to a [`Device`] that satisfies its type invariants, is not registered, and to which
+/// `self` holds the only reference. Its `mdev` is that of the request `'r` belongs to.
+pub struct UnregisteredDevice<'r, T: Operations> {
+    dev: NonNull<Device<T>>,
+    _request: PhantomData<&'r ()>,
+}
+
+impl<'r, T: Operations> UnregisteredDevice<'r, T> {
+    /// Allocates a device, named `name`, and initialises the driver's data.
+    ///
+    /// Address translation is by physical addresses (`use_va` is off), and buffers of virtio-vdpa are
+    /// mapped for the parent.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` without memory, `EINVAL` for a device without groups or address spaces, and what
+    /// `data` fails with.
+    pub fn new<M, E>(
+        request: &'r AddRequest<'_, M>,
+        name: &CStr,
+        params: DeviceParams<'_>,
+        data: impl PinInit<T, E>,
+    ) -> Result<Self>
+    where
+        M: ManagementOperations<Device = T>,
+        Error: From<E>,
+    {
+        if params.ngroups == 0 || params.nas == 0 {
+            return Err(EINVAL);
+        }
+
+        let parent = request.parent_raw();
+
+        // kmalloc() aligns to the largest power of two that divides the size, so the size has to be a
+        // multiple of the alignment. It is, for any Rust type.
+        const_assert!(size_of::<Device<T>>() % align_of::<Device<T>>() == 0);
+
+        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our own; the size is
+        // that of a structure which starts with a `vdpa_device`; the name is copied.
+        let vdev = from_err_ptr(unsafe {
+            bindings::__vdpa_alloc_device(
+                parent,
+                &VTable::<T>::OPS,
+                core::ptr::null(),
+                params.ngroups,
+                params.nas,
+                Layout::new::<Device<T>>().size(),
+                name.as_char_ptr(),
+                false,
+            )
+        })?;
+        let this = vdev.cast::<Device<T>>();
+
+        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and which
+        // does not move. A failure leaves `data` uninitialised.
+        if let Err(err) = unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) } {
+            // SAFETY: We own the reference. This frees the memory; nothing has to be dropped.
+            unsafe { kbindings::put_device(&raw mut (*vdev).dev) };
+            return Err(err.into());
+        }
+
+        // SAFETY: As above.
+        unsafe {
+            (&raw mut (*this).callbacks).write(params.callbacks);
+            (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
+        }
+
+        // SAFETY: As above. The table in the device lives as long as the device, and does not change
+        // once the device is registered.
+        unsafe {
+            (*vdev).vmap.dma_dev = parent;
+            (*vdev).mdev = request.mdev_raw();
+
+            if !params.without.is_empty() {
+                let ops = (&raw mut (*this).ops).cast::<bindings::vdpa_config_ops>();
+                ops.write(VTable::<T>::without(params.without));
+                (*vdev).config = ops;
+            }
+        }
+
+        // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer than
+        // the device is registered.
+        Ok(Self {
+            // SAFETY: Not null, `from_err_ptr()` has seen to errors.
+            dev: unsafe { NonNull::new_unchecked(this) },
+            _request: PhantomData,
+        })
+    }
+
+    /// Registers the device; from now on it belongs to the bus, until `dev_del`.
+    ///
+    /// Bus drivers are bound before this returns, if any are loaded: operations run, and with
+    /// virtio-vdpa the device starts to work. That a bus driver fails to bind is not an error.
+    ///
+    /// May sleep. Runs under `vdpa_dev_lock`, which `dev_add` holds.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if there is a vDPA device of that name, on any management device.
+    pub fn register(self) -> Result<&'r Device<T>> {
+        let dev = self.dev;
+
+        // SAFETY: By the type invariant, `dev` is valid, with `mdev` set, and not registered; `'r`
+        // does not outlive `dev_add`, in which the lock is held.
+        to_result(unsafe {
+            let vdev = (*dev.as_ptr()).as_raw();
+            bindings::_vdpa_register_device(vdev, (*dev.as_ptr()).nvqs().into())
+        })?;
+
+        // The bus owns the reference now.
+        core::mem::forget(self);
+
+        // SAFETY: `dev_del` does not run during `dev_add`, hence `dev` stays valid for `'r`.
+        Ok(unsafe { dev.as_ref() })
+    }
+}
+
+impl<T: Operations> Deref for UnregisteredDevice<'_, T> {
+    type Target = Device<T>;
+
+    #[inline]
+    fn deref(&self) -> &Device<T> {
+        // SAFETY: By the type invariant.
+        unsafe { self.dev.as_ref() }
+    }
+}
+
+impl<T: Operations> Drop for UnregisteredDevice<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, the device is valid, and it was never registered, or
+        // registering it has failed; either way no operation runs. Nobody else drops the data.
+        unsafe { Device::drop_data(self.dev) };
+
+        // SAFETY: By the type invariant, we hold this reference.
+        unsafe {
+            let vdev = self.dev.as_ptr().cast::<bindings::vdpa_device>();
+            kbindings::put_device(&raw mut (*vdev).dev);
+        }
+    }
+}
