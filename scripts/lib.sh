@@ -5,6 +5,8 @@
 # the terminal. It is sourced, never run, and needs nothing but bash and coreutils, because it runs on a fresh host.
 
 set -euo pipefail
+# shellcheck source=scripts/help.sh
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 
 # The series that the driver is known to build and run on. This is the only list of them.
 readonly SUPPORTED_KERNEL_SERIES="7.3"
@@ -16,9 +18,6 @@ KERNEL_SERIES=${KERNEL_SERIES:-7.3}
 
 say()  { printf '%s\n' "$*" >&2; }
 die()  { printf 'error: %s\n' "$*" >&2; exit 1; }
-
-# print_help shows the comment block at the top of the calling script, so that help and source cannot drift apart.
-print_help() { sed -n '/^# Usage:/,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"; }
 
 # hash_of prints a short key for what is on its standard input.
 hash_of() { sha256sum | cut -c1-12; }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-KERNEL = f"/kernel/packages/usr/lib/modules/{os.environ['KERNEL_RELEASE']}/vmlinuz"
+KERNEL = f"/kernel/packages/usr/lib/modules/{os.environ.get('KERNEL_RELEASE')}/vmlinuz"
 INITRAMFS = "/build/guest/initramfs.cpio"
 SIM = "/src/out/mooring-sim"
 # The answer of the trial belongs to this host and this guest kernel; /build outlives every run.
@@ -54,6 +54,9 @@ class Machine:
         self.process = None
 
     def __enter__(self):
+        for needed in KERNEL, INITRAMFS:
+            if not os.path.exists(needed):
+                raise SetupError(f"{needed} is missing. Run: make guest; and run this in the build root: scripts/enter scripts/vm")
         try:
             for number, arguments in enumerate(self.cards):
                 self._start_model(number, arguments)
@@ -143,9 +146,6 @@ class Machine:
 
 def choose_accelerator(wanted):
     """KVM can be there and yet not run a stock guest: only a bounded trial boot tells."""
-    for needed in KERNEL, INITRAMFS:
-        if not os.path.exists(needed):
-            raise SetupError(f"{needed} is missing in the build root. Run: make guest")
     if wanted != "auto":
         return wanted
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
