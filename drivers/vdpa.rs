@@ -12,11 +12,7 @@
 
 // This is made like a part of the kernel crate, whose users are in other crates. A driver that carries
 // it along need not use all of it.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports
-)]
+#![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod bindings;
 mod bus_driver;

@@ -270,8 +270,7 @@ impl Iterator for Iter<'_> {
         //
         // INVARIANT: The result is null or a node of the same tree.
         // SAFETY: By the type invariant, `node` is in a tree that does not change.
-        self.next =
-            NonNull::new(unsafe { bindings::vhost_iotlb_itree_next(node, 0, u64::MAX) });
+        self.next = NonNull::new(unsafe { bindings::vhost_iotlb_itree_next(node, 0, u64::MAX) });
 
         Some(
             IovaRange::new(start, last)

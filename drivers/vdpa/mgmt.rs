@@ -92,7 +92,8 @@ pub trait ManagementOperations: Sized + Send + Sync {
     ///
     /// [`UnregisteredDevice`]: super::UnregisteredDevice
     /// [`UnregisteredDevice::new()`]: super::UnregisteredDevice::new
-    fn dev_add(&self, request: &AddRequest<'_, Self>, name: &CStr, config: &DeviceConfig) -> Result;
+    fn dev_add(&self, request: &AddRequest<'_, Self>, name: &CStr, config: &DeviceConfig)
+        -> Result;
 
     /// Called before a device is deleted. Optional.
     ///

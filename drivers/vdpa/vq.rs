@@ -93,11 +93,7 @@ impl VqState {
     /// # Safety
     ///
     /// `ptr` must be valid for writing a `vdpa_vq_state`.
-    pub(super) unsafe fn write(
-        self,
-        ptr: *mut bindings::vdpa_vq_state,
-        packed: bool,
-    ) -> Result {
+    pub(super) unsafe fn write(self, ptr: *mut bindings::vdpa_vq_state, packed: bool) -> Result {
         const MAX: u16 = 0x7fff;
 
         let mut raw = bindings::vdpa_vq_state::default();

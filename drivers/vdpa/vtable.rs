@@ -189,7 +189,10 @@ impl<T: Operations> VTable<T> {
     ///
     /// As for all of [`VTable`].
     #[inline]
-    unsafe fn dev_with_as<'a>(vdev: *mut bindings::vdpa_device, asid: u32) -> Result<&'a Device<T>> {
+    unsafe fn dev_with_as<'a>(
+        vdev: *mut bindings::vdpa_device,
+        asid: u32,
+    ) -> Result<&'a Device<T>> {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Self::dev(vdev) };
         if asid < dev.nas() {

@@ -208,10 +208,7 @@ impl<T: Operations> VTable<T> {
     /// # Safety
     ///
     /// See [`VTable`].
-    pub(super) unsafe extern "C" fn get_vq_size(
-        vdev: *mut bindings::vdpa_device,
-        idx: u16,
-    ) -> u16 {
+    pub(super) unsafe extern "C" fn get_vq_size(vdev: *mut bindings::vdpa_device, idx: u16) -> u16 {
         // SAFETY: By the safety requirements.
         unsafe { Self::dev_with_vq(vdev, idx) }.map_or(0, |dev| T::get_vq_size(dev, idx))
     }

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Inline functions of the kernel that Rust code cannot call and rust/helpers does not have.
+ *
+ * The declarations on the other side are in mapping.rs and pages.rs.
+ */
+
+#include <linux/dma-mapping.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+#include "helpers.h"
+
+int mooring_helper_dma_mapping_error(struct device *dev, dma_addr_t addr)
+{
+	return dma_mapping_error(dev, addr);
+}
+
+/*
+ * Takes a reference to the folio of a page. Fails if the page is free, or being split or migrated:
+ * this does not happen to pages that the caller knows to be referenced. See try_get_folio() in mm/gup.c.
+ */
+static struct folio *try_get_folio(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	/* Pinning takes no reference to the zero page either, it is never freed. */
+	if (is_zero_folio(folio))
+		return folio;
+
+	/* Zero, or close to an overflow. */
+	if (folio_ref_count(folio) <= 0 || !folio_try_get(folio))
+		return NULL;
+
+	if (page_folio(page) != folio) {
+		folio_put(folio);
+		return NULL;
+	}
+
+	return folio;
+}
+
+static unsigned long folio_end_pfn(struct folio *folio)
+{
+	return folio_pfn(folio) + folio_nr_pages(folio);
+}
+
+/* Drops the references to all folios that have pages in [pfn, end). */
+void mooring_helper_put_folios(unsigned long pfn, unsigned long end)
+{
+	while (pfn < end) {
+		struct folio *folio = page_folio(pfn_to_page(pfn));
+
+		pfn = folio_end_pfn(folio);
+		if (!is_zero_folio(folio))
+			folio_put(folio);
+		cond_resched();
+	}
+}
+
+/*
+ * Takes one reference to each folio that has pages in [pfn, end). A folio to which there is a
+ * reference is not split, so mooring_helper_put_folios() meets the same ones.
+ */
+int mooring_helper_get_folios(unsigned long pfn, unsigned long end)
+{
+	unsigned long start = pfn;
+
+	while (pfn < end) {
+		struct folio *folio = NULL;
+
+		if (pfn_valid(pfn))
+			folio = try_get_folio(pfn_to_page(pfn));
+		if (!folio) {
+			mooring_helper_put_folios(start, pfn);
+			return -EFAULT;
+		}
+
+		pfn = folio_end_pfn(folio);
+		cond_resched();
+	}
+
+	return 0;
+}
