@@ -4,6 +4,7 @@
 
 mod mapping;
 mod pages;
+pub(crate) mod ring;
 
 pub(crate) use self::{
     mapping::Mapping,

@@ -1,27 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Mooring: vDPA parent driver for SmartNICs with an on-chip IOMMU.
+//! Mooring: a vDPA parent driver for SmartNICs with an on-chip IOMMU.
 
 #![crate_name = "mooring_vdpa"]
 
-use kernel::prelude::*;
-
-#[expect(dead_code, unused_imports, reason = "the card's driver comes next")]
+mod card;
+mod cmdq;
+mod cp;
+mod debugfs;
 mod dma;
+mod eventq;
+mod info;
+mod iommu;
+mod mgmt;
+mod msix;
+mod net;
+mod pci;
+#[path = "../hw-regs/generated/mooring_kernel_regs.rs"]
+mod regs;
 mod vdpa;
+mod vq;
+// The messages serve firmware and model too, which use what the driver doesn't.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../hw-regs/src/wire/mod.rs"]
+mod wire;
 
-module! {
-    type: Placeholder,
+kernel::prelude::module! {
+    type: pci::MooringModule,
     name: "mooring_vdpa",
     authors: ["The Mooring authors"],
     description: "vDPA parent driver for SmartNICs with an on-chip IOMMU",
     license: "GPL",
-}
-
-struct Placeholder;
-
-impl kernel::Module for Placeholder {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(Placeholder)
-    }
 }

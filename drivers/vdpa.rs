@@ -21,6 +21,7 @@ mod device;
 mod iotlb;
 mod mgmt;
 mod operations;
+pub mod virtio;
 mod vq;
 mod vtable;
 

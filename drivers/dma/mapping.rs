@@ -111,13 +111,6 @@ impl Mapping {
     pub(crate) fn bus(&self) -> DmaAddress {
         self.bus
     }
-
-    /// Returns the size in bytes.
-    #[inline]
-    pub(crate) fn len(&self) -> u64 {
-        // CAST: `u64` is at least as wide as `usize`.
-        self.len as u64
-    }
 }
 
 impl Drop for Mapping {

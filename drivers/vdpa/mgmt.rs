@@ -126,7 +126,7 @@ impl<'r, M: ManagementOperations> AddRequest<'r, M> {
     }
 
     pub(super) fn parent_raw(&self) -> *mut kbindings::device {
-        self.mgmt.parent_raw()
+        parent_raw(self.mgmt.parent)
     }
 
     pub(super) fn mdev_raw(&self) -> *mut bindings::vdpa_mgmt_dev {
@@ -145,6 +145,11 @@ pub struct ManagementInfo<'i> {
     pub max_supported_vqs: u32,
     /// Attributes that may be given when a device is added or changed.
     pub config_attrs: ConfigAttrs,
+}
+
+/// Returns the C side of a device, of which `device::Device` is a transparent wrapper.
+fn parent_raw(parent: &device::Device<device::Bound>) -> *mut kbindings::device {
+    core::ptr::from_ref(parent).cast_mut().cast()
 }
 
 /// A registered management device.
@@ -203,13 +208,15 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
     ///
     /// Callers must not `mem::forget()` the result, or otherwise keep it from being dropped before
     /// `parent` is unbound.
-    pub unsafe fn new(
+    pub unsafe fn new<E>(
         parent: &'a device::Device<device::Bound>,
         info: ManagementInfo<'a>,
-        data: impl PinInit<M, Error> + 'a,
+        data: impl PinInit<M, E> + 'a,
     ) -> impl PinInit<Self, Error> + 'a
     where
         M: 'a,
+        E: 'a,
+        Error: From<E>,
     {
         try_pin_init!(&this in Self {
             mdev: Opaque::new(pin_init::zeroed()),
@@ -223,7 +230,7 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
 
                 // SAFETY: As above. What the pointers point to lives as long as `Self`.
                 unsafe {
-                    (*mdev).device = core::ptr::from_ref(parent).cast_mut().cast();
+                    (*mdev).device = parent_raw(parent);
                     (*mdev).ops = &Self::OPS;
                     (*mdev).id_table = id_table.as_ptr().cast_mut();
                     (*mdev).config_attr_mask = info.config_attrs.into();
@@ -249,11 +256,6 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
         table.push(pin_init::zeroed(), GFP_KERNEL)?;
 
         Ok(table)
-    }
-
-    fn parent_raw(&self) -> *mut kbindings::device {
-        // `device::Device` is a transparent wrapper of `struct device`.
-        core::ptr::from_ref(self.parent).cast_mut().cast()
     }
 
     /// Borrows a management device from its C side.

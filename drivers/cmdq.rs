@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The command queue: how the driver asks the card's control processor (CP) for something.
+//!
+//! Three layers: [`transport`] moves one command and waits for its completion; [`commands`] gives every
+//! opcode a typed function; the raw messages are those of `crate::wire`, which firmware and model share.
+//!
+//! Commands run one at a time, under a mutex. The driver polls the completion ring in host memory
+//! instead of waiting for an interrupt: a command takes the card microseconds, polling needs no
+//! register access, and it goes on working when interrupts don't.
+
+pub(crate) mod commands;
+pub(crate) mod transport;
+
+use crate::wire;
+use kernel::{
+    error::code::*,
+    prelude::*, //
+};
+
+/// Why a command failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandError {
+    /// The card understood the command and refused it. Nothing has changed.
+    Refused(wire::ErrorCode),
+    /// The card is dead: it was declared so before, or this command got no answer or a senseless one.
+    /// It can't reach host memory any more.
+    Dead,
+    /// The driver couldn't issue the command; the card knows nothing of it.
+    NotIssued(Error),
+}
+
+impl From<CommandError> for Error {
+    /// The errno that the field's drivers give for it.
+    fn from(error: CommandError) -> Error {
+        use wire::ErrorCode::*;
+
+        match error {
+            CommandError::Dead => EIO,
+            CommandError::NotIssued(error) => error,
+            CommandError::Refused(code) => match code {
+                InvalidArgument | NoSuchDevice | NoSuchQueue | NoSuchAddressSpace | Overlap
+                | NotMapped => EINVAL,
+                NoSpace | NoResources => ENOSPC,
+                Busy => EBUSY,
+                NotTranslated => EPERM,
+                NotSupported | UnknownOpcode => EOPNOTSUPP,
+                StaleGeneration | PayloadDma | Internal => EIO,
+            },
+        }
+    }
+}

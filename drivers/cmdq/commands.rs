@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A typed function for every opcode. What each does, and what it leaves alone, is documented with
+//! [`wire::Opcode`].
+//!
+//! All may sleep, for the command timeout at most, and fail with [`CommandError::Dead`] at once when
+//! the card was declared dead.
+
+use super::{
+    transport::Payload,
+    CommandError, //
+};
+use crate::{
+    card::Card,
+    wire::{
+        self,
+        Opcode, //
+    },
+};
+use kernel::prelude::*;
+use zerocopy::{
+    FromZeros,
+    Immutable,
+    KnownLayout, //
+};
+
+/// The first bytes of a completion's result as a `T`.
+fn reply<T: FromBytes + KnownLayout + Immutable>(
+    completion: &wire::Completion,
+) -> Result<T, CommandError> {
+    // It can't fail for a `T` that is no larger than a result, which `wire`'s tests see to.
+    T::read_from_prefix(&completion.result)
+        .map(|(value, _)| value)
+        .map_err(|_| CommandError::NotIssued(EINVAL))
+}
+
+/// Does nothing: shows that the command queue works.
+pub(crate) fn nop(card: &Card) -> Result<(), CommandError> {
+    card.execute(Opcode::Nop, wire::NO_DEVICE, &[], Payload::None)?;
+    Ok(())
+}
+
+/// Makes a device object.
+pub(crate) fn device_create(
+    card: &Card,
+    arguments: &wire::DeviceCreate,
+) -> Result<wire::DeviceCreated, CommandError> {
+    reply(&card.execute(
+        Opcode::DeviceCreate,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::None,
+    )?)
+}
+
+/// Resets a device object and frees it with its queues.
+pub(crate) fn device_destroy(card: &Card, device: u16) -> Result<(), CommandError> {
+    card.execute(Opcode::DeviceDestroy, device, &[], Payload::None)?;
+    Ok(())
+}
+
+/// Resets a device's virtio state. When it returns, no DMA and no interrupt of the device's queues is
+/// under way on the card. Address spaces stay as they are.
+pub(crate) fn device_reset(card: &Card, device: u16) -> Result<(), CommandError> {
+    card.execute(Opcode::DeviceReset, device, &[], Payload::None)?;
+    Ok(())
+}
+
+/// Tells a device which features were agreed on.
+pub(crate) fn device_set_features(
+    card: &Card,
+    device: u16,
+    features: u64,
+) -> Result<(), CommandError> {
+    let arguments = wire::DeviceSetFeatures {
+        features: features.into(),
+    };
+    card.execute(
+        Opcode::DeviceSetFeatures,
+        device,
+        arguments.as_bytes(),
+        Payload::None,
+    )?;
+    Ok(())
+}
+
+/// Reads a device's counters.
+pub(crate) fn device_statistics(
+    card: &Card,
+    device: u16,
+) -> Result<wire::DeviceStatistics, CommandError> {
+    let mut statistics = wire::DeviceStatistics::new_zeroed();
+
+    card.execute(
+        Opcode::DeviceStatistics,
+        device,
+        &[],
+        Payload::FromCard(statistics.as_mut_bytes()),
+    )?;
+    Ok(statistics)
+}
+
+/// Starts a queue.
+pub(crate) fn queue_enable(
+    card: &Card,
+    device: u16,
+    arguments: &wire::QueueEnable,
+) -> Result<(), CommandError> {
+    card.execute(
+        Opcode::QueueEnable,
+        device,
+        arguments.as_bytes(),
+        Payload::None,
+    )?;
+    Ok(())
+}
+
+/// Stops a queue and returns where it stands.
+pub(crate) fn queue_disable(
+    card: &Card,
+    device: u16,
+    queue: u16,
+) -> Result<wire::QueueState, CommandError> {
+    queue_select(card, Opcode::QueueDisable, device, queue)
+}
+
+/// Returns where a queue stands.
+pub(crate) fn queue_query(
+    card: &Card,
+    device: u16,
+    queue: u16,
+) -> Result<wire::QueueState, CommandError> {
+    queue_select(card, Opcode::QueueQuery, device, queue)
+}
+
+fn queue_select(
+    card: &Card,
+    opcode: Opcode,
+    device: u16,
+    queue: u16,
+) -> Result<wire::QueueState, CommandError> {
+    let arguments = wire::QueueSelect {
+        queue: queue.into(),
+    };
+    reply(&card.execute(opcode, device, arguments.as_bytes(), Payload::None)?)
+}
+
+/// Sets the MAC address of a network device.
+pub(crate) fn net_set_mac(card: &Card, device: u16, mac: [u8; 6]) -> Result<(), CommandError> {
+    let arguments = wire::NetSetMac { mac };
+
+    card.execute(
+        Opcode::NetSetMac,
+        device,
+        arguments.as_bytes(),
+        Payload::None,
+    )?;
+    Ok(())
+}
+
+/// Takes an address space from the card's pool.
+pub(crate) fn address_space_create(
+    card: &Card,
+    mode: wire::AddressSpaceMode,
+) -> Result<wire::AddressSpaceCreated, CommandError> {
+    let arguments = wire::AddressSpaceCreate {
+        mode: (mode as u16).into(),
+    };
+    reply(&card.execute(
+        Opcode::AddressSpaceCreate,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::None,
+    )?)
+}
+
+/// Gives an address space back, with all its extents.
+pub(crate) fn address_space_destroy(card: &Card, address_space: u16) -> Result<(), CommandError> {
+    let arguments = wire::AddressSpaceSelect {
+        address_space: address_space.into(),
+    };
+    card.execute(
+        Opcode::AddressSpaceDestroy,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::None,
+    )?;
+    Ok(())
+}
+
+/// Drops all extents of an address space and sets its mode.
+pub(crate) fn address_space_set_mode(
+    card: &Card,
+    address_space: u16,
+    mode: wire::AddressSpaceMode,
+) -> Result<wire::AddressSpaceUpdated, CommandError> {
+    let arguments = wire::AddressSpaceSetMode {
+        address_space: address_space.into(),
+        mode: (mode as u16).into(),
+    };
+    reply(&card.execute(
+        Opcode::AddressSpaceSetMode,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::None,
+    )?)
+}
+
+/// Stages changes of an address space, and commits them if `flags` say so.
+pub(crate) fn address_space_update(
+    card: &Card,
+    address_space: u16,
+    flags: u16,
+    generation: u64,
+    changes: &[wire::Extent],
+) -> Result<wire::AddressSpaceUpdated, CommandError> {
+    let count = u32::try_from(changes.len()).map_err(|_| CommandError::NotIssued(EINVAL))?;
+    let arguments = wire::AddressSpaceUpdate {
+        address_space: address_space.into(),
+        flags: flags.into(),
+        count: count.into(),
+        generation: generation.into(),
+    };
+    let payload = match changes {
+        [] => Payload::None,
+        _ => Payload::ToCard(changes.as_bytes()),
+    };
+    reply(&card.execute(
+        Opcode::AddressSpaceUpdate,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        payload,
+    )?)
+}
+
+/// Reads an address space's state, as the card has it. Not an IOMMU command.
+pub(crate) fn address_space_query(
+    card: &Card,
+    address_space: u16,
+) -> Result<wire::AddressSpaceInfo, CommandError> {
+    let arguments = wire::AddressSpaceSelect {
+        address_space: address_space.into(),
+    };
+    let mut info = wire::AddressSpaceInfo::new_zeroed();
+
+    card.execute(
+        Opcode::AddressSpaceQuery,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::FromCard(info.as_mut_bytes()),
+    )?;
+    Ok(info)
+}

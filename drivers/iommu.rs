@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The on-chip IOMMU: one address space, and what the driver knows of it.
+//!
+//! # What `.set_map` does
+//!
+//! 1. Ranges that are mapped already, with the same memory and permission, are kept as they are. Every
+//!    other one gets a reference to its pages and a DMA mapping.
+//! 2. All ranges together become a list of maximal extents ([`extent`]), of which the difference to what
+//!    the card holds is staged in batches and committed as one. Extents in both lists never stop
+//!    translating, and queues never stop.
+//! 3. After the card has acknowledged the commit, ranges that are gone lose their DMA mapping and then
+//!    their page references. vhost has unpinned such pages earlier, so until here it is this driver's
+//!    reference that keeps the card from reaching pages which belong to somebody else by now.
+//!
+//! # When it fails
+//!
+//! vhost ignores what `.set_map` returns at the end of a batch and after an unmap, so:
+//!
+//! - If the new map only adds to the old one, the old map goes on serving as it was.
+//! - If anything was to be removed, the whole address space is blocked, since what should have gone must
+//!   not stay reachable. The caller raises `NEEDS_RESET`.
+//! - If the card doesn't answer, it is dead and cut off from memory; see `card`.
+//!
+//! `.reset` isn't in this file. It has nothing to do with address spaces.
+
+pub(crate) mod extent;
+mod range;
+
+use crate::{
+    card::Card,
+    cmdq::{
+        commands,
+        CommandError, //
+    },
+    vdpa::Iotlb,
+    wire::{
+        self,
+        AddressSpaceMode, //
+    },
+};
+use extent::{
+    Extent,
+    Merged, //
+};
+use kernel::{
+    device::{
+        self,
+        Bound, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+use range::Range;
+
+/// Why a map operation failed, and what is in force now.
+#[derive(Debug)]
+pub(crate) struct MapError {
+    /// For the caller of the operation.
+    pub(crate) error: Error,
+    /// Whether the address space is blocked now, or the card dead. Otherwise the old map serves.
+    pub(crate) closed: bool,
+}
+
+/// An address space of the card, owned by one device.
+///
+/// # Invariants
+///
+/// As long as the card is alive, it holds exactly `extents`, in `mode`, at `generation`. `extents` keeps
+/// the invariants in [`extent`], is empty unless `mode` is translated, and is what `ranges` merge to.
+pub(crate) struct AddressSpace {
+    number: u16,
+    mode: AddressSpaceMode,
+    generation: u64,
+    ranges: KVec<Arc<Range>>,
+    extents: KVec<Extent>,
+}
+
+impl AddressSpace {
+    /// Takes an address space from the card's pool, 1:1.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`]; [`wire::ErrorCode::NoResources`] if all are taken.
+    pub(crate) fn create(card: &Card) -> Result<Self, CommandError> {
+        let mode = AddressSpaceMode::Identity;
+        let created = commands::address_space_create(card, mode)?;
+
+        Ok(Self {
+            number: created.address_space.get(),
+            mode,
+            generation: created.generation.get(),
+            ranges: KVec::new(),
+            extents: KVec::new(),
+        })
+    }
+
+    /// The card's number of the address space.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Whether its owner has mapped it, so that a queue whose owner is not trusted may run through it.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.mode == AddressSpaceMode::Translated
+    }
+
+    /// Digest that the card should report.
+    pub(crate) fn digest(&self) -> u64 {
+        extent::digest(&self.extents)
+    }
+
+    /// Makes the address space translate what `iotlb` says, and nothing else. See the module's
+    /// description. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a range that the card can't have, `ENOMEM` if there is no memory for the driver's
+    /// side, `ENOSPC` if there is none on the card, `EIO` if the card is dead.
+    pub(crate) fn set_map(
+        &mut self,
+        card: &Card,
+        dev: &device::Device<Bound>,
+        iotlb: &Iotlb,
+    ) -> Result<(), MapError> {
+        let result = self.try_set_map(card, dev, iotlb);
+
+        result.map_err(|error| {
+            let closed = if card.is_dead() {
+                true
+            } else if self.removes(iotlb) {
+                self.block(card);
+                true
+            } else {
+                false
+            };
+            MapError { error, closed }
+        })
+    }
+
+    fn try_set_map(&mut self, card: &Card, dev: &device::Device<Bound>, iotlb: &Iotlb) -> Result {
+        let mut ranges = KVec::new();
+        let mut held = self.ranges.iter().peekable();
+
+        for map in iotlb.iter() {
+            let map = map?;
+            while held.next_if(|range| range.iova() < map.start()).is_some() {}
+            let range = match held.peek() {
+                Some(range) if range.is(&map) => Arc::clone(range),
+                _ => Range::map(dev, &map, &card.info)?,
+            };
+            ranges.push(range, GFP_KERNEL)?;
+        }
+
+        let mut extents = KVec::new();
+        for extent in Merged::new(ranges.iter().map(|range| range.extent())) {
+            extents.push(extent, GFP_KERNEL)?;
+        }
+
+        let updated = self.program(card, &extents)?;
+        // INVARIANT: The card has committed exactly these extents.
+        self.mode = AddressSpaceMode::Translated;
+        self.generation = updated;
+        self.extents = extents;
+        // The old ranges that aren't in the new list go here, after the card has let go of them.
+        self.ranges = ranges;
+        Ok(())
+    }
+
+    /// Whether there is something mapped that `iotlb` doesn't have.
+    ///
+    /// A range that vhost could not describe counts as one that it doesn't have.
+    fn removes(&self, iotlb: &Iotlb) -> bool {
+        let mut maps = iotlb.iter().filter_map(Result::ok).peekable();
+
+        !self.ranges.iter().all(|range| {
+            while maps.next_if(|map| map.start() < range.iova()).is_some() {}
+            maps.peek().is_some_and(|map| range.is(map))
+        })
+    }
+
+    /// Stages and commits the difference between what the card holds and `wanted`. Returns the
+    /// generation then in force. Issues no command if nothing differs.
+    fn program(&self, card: &Card, wanted: &[Extent]) -> Result<u64> {
+        let mut changes = extent::changes(&self.extents, wanted).peekable();
+        if changes.peek().is_none() && self.is_mapped() {
+            return Ok(self.generation);
+        }
+
+        let size = usize::from(card.info.batch);
+        let mut batch = KVec::with_capacity(size, GFP_KERNEL)?;
+        let mut flags = wire::UPDATE_BEGIN;
+        loop {
+            batch.clear();
+            for change in changes.by_ref().take(size) {
+                batch.push(change, GFP_KERNEL)?;
+            }
+            let last = changes.peek().is_none();
+            if last {
+                flags |= wire::UPDATE_COMMIT;
+            }
+            let updated =
+                commands::address_space_update(card, self.number, flags, self.generation, &batch)?;
+            if last {
+                return Ok(updated.generation.get());
+            }
+            flags = 0;
+        }
+    }
+
+    /// Puts the address space back to its default, 1:1, and nothing else. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// The card refused; the address space is blocked then, or the card is dead.
+    pub(crate) fn reset_map(&mut self, card: &Card) -> Result<(), MapError> {
+        self.set_mode(card, AddressSpaceMode::Identity)
+            .map_err(|error| {
+                self.block(card);
+                MapError {
+                    error: error.into(),
+                    closed: true,
+                }
+            })
+    }
+
+    /// Makes every access fault. If not even that succeeds the card is given up.
+    fn block(&mut self, card: &Card) {
+        match self.set_mode(card, AddressSpaceMode::Blocked) {
+            Ok(()) | Err(CommandError::Dead) => (),
+            Err(_) => card.fail("it can not block an address space"),
+        }
+    }
+
+    fn set_mode(&mut self, card: &Card, mode: AddressSpaceMode) -> Result<(), CommandError> {
+        let updated = commands::address_space_set_mode(card, self.number, mode)?;
+
+        // INVARIANT: The card has dropped all extents and is in this mode.
+        self.mode = mode;
+        self.generation = updated.generation.get();
+        self.extents = KVec::new();
+        self.ranges = KVec::new();
+        Ok(())
+    }
+
+    /// Gives the address space back to the card's pool, and the memory to its owners. No queue may run
+    /// through it any more.
+    pub(crate) fn destroy(mut self, card: &Card) {
+        match commands::address_space_destroy(card, self.number) {
+            Ok(()) | Err(CommandError::Dead) => (),
+            // Memory must not go back while the card might reach it.
+            Err(_) => card.fail("it can not destroy an address space"),
+        }
+        self.ranges.clear();
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The management device: `vdpa dev add`, `vdpa dev del`, `vdpa dev set`.
+
+use crate::{
+    card::Card,
+    net::{
+        operations::NetVdpa,
+        NetDevice,
+        Parameters, //
+    },
+    vdpa::{
+        virtio::*,
+        AddRequest,
+        ConfigAttr,
+        Device,
+        DeviceConfig,
+        DeviceParams,
+        ManagementInfo,
+        ManagementOperations,
+        UnregisteredDevice, //
+    },
+};
+use kernel::{
+    device::{
+        self,
+        Bound, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// MTU limits in bytes (virtio 1.3, section 5.1.4.1).
+const MTU: core::ops::RangeInclusive<u16> = 68..=u16::MAX;
+
+/// Features that management may ask for. Each device offers those of them that the card has.
+const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
+    | (1 << VIRTIO_F_ACCESS_PLATFORM)
+    | (1 << VIRTIO_F_ORDER_PLATFORM)
+    | (1 << VIRTIO_NET_F_MTU)
+    | (1 << VIRTIO_NET_F_MAC)
+    | (1 << VIRTIO_NET_F_STATUS)
+    | (1 << VIRTIO_NET_F_CTRL_VQ)
+    | (1 << VIRTIO_NET_F_CTRL_RX)
+    | (1 << VIRTIO_NET_F_MQ)
+    | (1 << VIRTIO_NET_F_CTRL_MAC_ADDR);
+
+/// The management device of a card.
+pub(crate) struct Manager {
+    card: Arc<Card>,
+}
+
+/// The registered management device.
+pub(crate) type Management<'bound> = crate::vdpa::ManagementDevice<'bound, Manager>;
+
+impl Manager {
+    /// Registers the management device of `card`.
+    pub(crate) fn register<'bound>(
+        parent: &'bound device::Device<Bound>,
+        card: Arc<Card>,
+    ) -> impl PinInit<Management<'bound>, Error> + 'bound {
+        let max_queues = card.info.num_queues.into();
+
+        crate::pci::register_management(
+            parent,
+            ManagementInfo {
+                device_ids: &[VIRTIO_ID_NET],
+                supported_features: FEATURES,
+                max_supported_vqs: max_queues,
+                config_attrs: ConfigAttr::Mac
+                    | ConfigAttr::Mtu
+                    | ConfigAttr::MaxVqPairs
+                    | ConfigAttr::Features,
+            },
+            Manager { card },
+        )
+    }
+}
+
+/// Whether `mac` can be a device's own address.
+fn is_valid_mac(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 0 && mac != [0; 6]
+}
+
+#[vtable]
+impl ManagementOperations for Manager {
+    type Device = NetVdpa;
+
+    fn dev_add(
+        &self,
+        request: &AddRequest<'_, Self>,
+        name: &CStr,
+        config: &DeviceConfig,
+    ) -> Result {
+        let queue_pairs = config.max_vq_pairs.unwrap_or(1);
+        // A device with several pairs has a control queue, too.
+        let max_pairs = (self.card.info.num_queues - 1) / 2;
+
+        if queue_pairs == 0
+            || (queue_pairs > 1 && queue_pairs > max_pairs)
+            || config.mtu.is_some_and(|mtu| !MTU.contains(&mtu))
+            || config.mac.is_some_and(|mac| !is_valid_mac(mac))
+        {
+            return Err(EINVAL);
+        }
+        if config
+            .features
+            .is_some_and(|features| features & !FEATURES != 0)
+        {
+            return Err(EOPNOTSUPP);
+        }
+
+        let device = NetDevice::create(
+            &self.card,
+            &Parameters {
+                queue_pairs,
+                mac: config.mac,
+                mtu: config.mtu,
+                features: config.features,
+            },
+        )?;
+        let params = DeviceParams {
+            callbacks: device.callbacks().clone(),
+            ngroups: device.num_spaces(),
+            nas: device.num_spaces(),
+            without: &[],
+        };
+        UnregisteredDevice::new(request, name, params, NetVdpa::new(device, name))?.register()?;
+        Ok(())
+    }
+
+    fn dev_set_attr(&self, dev: &Device<NetVdpa>, config: &DeviceConfig) -> Result {
+        match config.mac {
+            Some(mac) if is_valid_mac(mac) => Ok(dev.device().set_mac(mac)?),
+            Some(_) => Err(EINVAL),
+            None => Err(EOPNOTSUPP),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A virtio-net device of the card: its life from `vdpa dev add` to `vdpa dev del`, its virtio state,
+//! and what the card tells about it.
+//!
+//! The vDPA operations on it are in [`operations`], the configuration space in [`config`].
+
+pub(crate) mod config;
+pub(crate) mod operations;
+mod start;
+
+use crate::{
+    card::Card,
+    cmdq::{
+        commands,
+        CommandError, //
+    },
+    iommu::AddressSpace,
+    vdpa::{
+        virtio::{
+            VIRTIO_ID_NET,
+            VIRTIO_NET_F_CTRL_VQ, //
+        },
+        Callbacks, //
+    },
+    vq::Virtqueue,
+    wire::{
+        self,
+        EventKind, //
+    },
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+};
+
+/// Group of the data queues.
+pub(crate) const GROUP_DATA: u32 = 0;
+
+/// Group of the control queue.
+pub(crate) const GROUP_CONTROL: u32 = 1;
+
+/// Groups that a device can have at most.
+const MAX_GROUPS: usize = 2;
+
+/// What `.reset` puts back.
+pub(super) struct VirtioState {
+    /// Status bits that the owner has set, without `NEEDS_RESET`.
+    status: u8,
+    /// Features that the owner has accepted.
+    features: u64,
+    /// Set-up and state of each queue.
+    queues: KVec<Virtqueue>,
+    /// Index in [`NetDevice::spaces`] of each group's address space.
+    group_asid: [u32; MAX_GROUPS],
+}
+
+impl VirtioState {
+    fn reset(&mut self) {
+        self.status = 0;
+        self.features = 0;
+        self.queues.iter_mut().for_each(|vq| *vq = Virtqueue::RESET);
+        self.group_asid = [0; MAX_GROUPS];
+    }
+}
+
+/// A virtio-net device of the card.
+///
+/// # Invariants
+///
+/// The card's device object `number` and address spaces `spaces` belong to this device until it is
+/// dropped from the card by [`Self::destroy()`].
+#[pin_data]
+pub(crate) struct NetDevice {
+    card: Arc<Card>,
+    number: u16,
+    first_queue: u16,
+    num_queues: u16,
+    offered: u64,
+    mtu: u16,
+    callbacks: Arc<Callbacks>,
+    #[pin]
+    state: Mutex<VirtioState>,
+    /// The device's address spaces, by the number that vDPA has for them. [`None`] once destroyed.
+    spaces: KVec<Pin<KBox<Mutex<Option<AddressSpace>>>>>,
+    /// MAC address, which management may change.
+    #[pin]
+    mac: Mutex<[u8; 6]>,
+    needs_reset: Atomic<bool>,
+    link_up: Atomic<bool>,
+    generation: Atomic<u32>,
+    faults: Atomic<u32>,
+}
+
+/// Ownership of a device: dropping it takes the device from the card.
+pub(crate) struct OwnedDevice(Arc<NetDevice>);
+
+impl OwnedDevice {
+    /// Another reference to the device, which keeps its memory but not the device on the card.
+    pub(crate) fn share(&self) -> Arc<NetDevice> {
+        self.0.clone()
+    }
+}
+
+impl core::ops::Deref for OwnedDevice {
+    type Target = NetDevice;
+
+    fn deref(&self) -> &NetDevice {
+        &self.0
+    }
+}
+
+impl Drop for OwnedDevice {
+    fn drop(&mut self) {
+        self.0.destroy();
+    }
+}
+
+/// What a device is made with.
+pub(crate) struct Parameters {
+    /// Queue pairs, 1 or more.
+    pub(crate) queue_pairs: u16,
+    /// MAC address, or `None` to let the card choose.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// Maximum transmission unit in bytes, or `None` for the card's default.
+    pub(crate) mtu: Option<u16>,
+    /// Features to offer at most.
+    pub(crate) features: Option<u64>,
+}
+
+/// MTU that a device has if nobody asks for another.
+const DEFAULT_MTU: u16 = 1500;
+
+/// A locally administered address, from the device's first queue: unique on the card, and the same
+/// each time.
+fn default_mac(first_queue: u16) -> [u8; 6] {
+    let [high, low] = first_queue.to_be_bytes();
+    [0x02, 0x4d, 0x4f, 0x52, high, low]
+}
+
+impl NetDevice {
+    /// Makes the device and its address spaces on the card.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if the card has no device, queue or address space left, `ENOMEM` if there is no memory,
+    /// `EIO` if the card is dead. Nothing is left behind.
+    pub(crate) fn create(card: &Arc<Card>, parameters: &Parameters) -> Result<OwnedDevice> {
+        let mtu = parameters.mtu.unwrap_or(DEFAULT_MTU);
+        let created = commands::device_create(
+            card,
+            &wire::DeviceCreate {
+                virtio_id: VIRTIO_ID_NET.into(),
+                queue_pairs: parameters.queue_pairs.into(),
+                mtu: mtu.into(),
+                mac: parameters.mac.unwrap_or_default(),
+                reserved: 0.into(),
+                features: parameters.features.unwrap_or(0).into(),
+                reserved2: [0.into(); 2],
+            },
+        )?;
+        let number = created.device.get();
+
+        let result = Self::complete(card, parameters, mtu, &created);
+        if result.is_err() {
+            destroy_device(card, number);
+        }
+        result.map(OwnedDevice)
+    }
+
+    /// The part of [`Self::create()`] after which the card's device object has an owner.
+    fn complete(
+        card: &Arc<Card>,
+        parameters: &Parameters,
+        mtu: u16,
+        created: &wire::DeviceCreated,
+    ) -> Result<Arc<Self>> {
+        let (first_queue, num_queues) = (created.first_queue.get(), created.num_queues.get());
+        let offered = created.features.get();
+        let control = offered & (1 << VIRTIO_NET_F_CTRL_VQ) != 0;
+        let expected = u32::from(parameters.queue_pairs) * 2 + u32::from(control);
+        let end = u32::from(first_queue) + u32::from(num_queues);
+
+        if u32::from(num_queues) != expected || end > u32::from(card.info.num_queues) {
+            card.fail("it made a device with queues that it can not have");
+            return Err(EIO);
+        }
+
+        let mac = match parameters.mac {
+            Some(mac) => mac,
+            None => {
+                let mac = default_mac(first_queue);
+                commands::net_set_mac(card, created.device.get(), mac)?;
+                mac
+            }
+        };
+        let mut queues = KVec::new();
+        queues.resize(num_queues.into(), Virtqueue::RESET, GFP_KERNEL)?;
+        let callbacks = Callbacks::new(num_queues)?;
+        let count = if control { MAX_GROUPS } else { 1 };
+        let mut spaces = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            let space = KBox::pin_init(new_mutex!(None, "NetDevice::spaces"), GFP_KERNEL)?;
+            spaces.push(space, GFP_KERNEL)?;
+        }
+
+        // INVARIANT: The device object is new, and so are the address spaces made below.
+        let device = Arc::pin_init(
+            pin_init!(Self {
+                card: card.clone(),
+                number: created.device.get(),
+                first_queue,
+                num_queues,
+                offered,
+                mtu,
+                callbacks,
+                state <- new_mutex!(
+                    VirtioState {
+                        status: 0,
+                        features: 0,
+                        queues,
+                        group_asid: [0; MAX_GROUPS],
+                    },
+                    "NetDevice::state"
+                ),
+                spaces,
+                mac <- new_mutex!(mac, "NetDevice::mac"),
+                needs_reset: Atomic::new(false),
+                link_up: Atomic::new(true),
+                generation: Atomic::new(0),
+                faults: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )?;
+
+        let result = device
+            .create_spaces()
+            .and_then(|()| card.add_device(device.clone()));
+        if result.is_err() {
+            device.destroy_spaces();
+        }
+        result?;
+        card.interrupts.attach(first_queue, &device.callbacks);
+        Ok(device)
+    }
+
+    fn create_spaces(&self) -> Result {
+        for space in self.spaces.iter() {
+            *space.lock() = Some(AddressSpace::create(&self.card)?);
+        }
+        Ok(())
+    }
+
+    fn destroy_spaces(&self) {
+        for space in self.spaces.iter() {
+            let space = space.lock().take();
+            if let Some(space) = space {
+                space.destroy(&self.card);
+            }
+        }
+    }
+
+    /// Takes the device from the card. No operation may run any more.
+    fn destroy(&self) {
+        self.card
+            .interrupts
+            .detach(self.first_queue, self.num_queues);
+        self.card.remove_device(self.number);
+        // The queues have to stop before the address spaces that they run through can go.
+        destroy_device(&self.card, self.number);
+        self.destroy_spaces();
+    }
+
+    /// The card's number of the device.
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// Number of address spaces, which is also the number of groups.
+    pub(crate) fn num_spaces(&self) -> u32 {
+        // CAST: at most `MAX_GROUPS`.
+        self.spaces.len() as u32
+    }
+
+    /// Where the device's interrupts go.
+    pub(crate) fn callbacks(&self) -> &Arc<Callbacks> {
+        &self.callbacks
+    }
+
+    /// The card that the device is on.
+    pub(crate) fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The address space that vDPA calls `asid`.
+    pub(crate) fn space(&self, asid: u32) -> Result<&Mutex<Option<AddressSpace>>> {
+        usize::try_from(asid)
+            .ok()
+            .and_then(|index| self.spaces.get(index))
+            .map(|space| &**space)
+            .ok_or(EINVAL)
+    }
+
+    /// The group that queue `idx` is in.
+    pub(crate) fn group(&self, idx: u16) -> u32 {
+        match self.spaces.len() {
+            MAX_GROUPS if idx + 1 == self.num_queues => GROUP_CONTROL,
+            _ => GROUP_DATA,
+        }
+    }
+
+    /// Raises `NEEDS_RESET` and tells the owner. May be called from any context that is not an
+    /// operation of the same device's abstraction holding a lock that a callback takes.
+    pub(crate) fn need_reset(&self) {
+        if !self.needs_reset.xchg(true, Relaxed) {
+            self.callbacks.call_config();
+        }
+    }
+
+    /// Changes the MAC address, on the card and in the configuration space.
+    pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), CommandError> {
+        let mut current = self.mac.lock();
+
+        commands::net_set_mac(&self.card, self.number, mac)?;
+        *current = mac;
+        Ok(())
+    }
+
+    /// Takes what the card tells about this device. Runs in the event interrupt's thread.
+    pub(crate) fn handle_event(&self, kind: EventKind, event: &wire::Event) {
+        match kind {
+            EventKind::LinkChanged => {
+                self.link_up.store(event.detail.get() == 1, Relaxed);
+                self.generation.fetch_add(1, Relaxed);
+                self.callbacks.call_config();
+            }
+            EventKind::IommuFault => self.report_fault(event),
+            EventKind::QueueStopped => {
+                let reason = wire::QueueErrorReason::from_number(event.detail.get());
+                dev_err!(
+                    self.card.dev(),
+                    "device {} queue {} stopped: {:?}; it needs a reset\n",
+                    self.number,
+                    event.queue.get(),
+                    reason
+                );
+                self.need_reset();
+            }
+        }
+    }
+
+    fn report_fault(&self, event: &wire::Event) {
+        let count = self.faults.fetch_add(1, Relaxed).wrapping_add(1);
+
+        // A guest can cause faults at will. The first few are worth a line each, then every doubling.
+        if count <= 10 || count.is_power_of_two() {
+            dev_err!(
+                self.card.dev(),
+                "IOMMU fault {}: device {} queue {} address space {}: {} of {} bytes at {:#x}\n",
+                count,
+                self.number,
+                event.queue.get(),
+                event.address_space.get(),
+                match event.detail.get() {
+                    wire::PERMISSION_READ => "read",
+                    wire::PERMISSION_WRITE => "write",
+                    _ => "access",
+                },
+                event.length.get(),
+                event.iova.get()
+            );
+        }
+    }
+}
+
+/// Frees a device object; a card that refuses is given up, since its queues may go on running.
+fn destroy_device(card: &Card, number: u16) {
+    match commands::device_destroy(card, number) {
+        Ok(()) | Err(CommandError::Dead) => (),
+        Err(_) => card.fail("it can not destroy a device"),
+    }
+}

@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The vDPA operations of a virtio-net device.
+
+use super::{
+    config,
+    NetDevice,
+    OwnedDevice, //
+};
+use crate::{
+    cmdq::commands,
+    debugfs, regs,
+    vdpa::{
+        self,
+        virtio::*,
+        Device,
+        Iotlb,
+        IovaRange,
+        NotificationArea,
+        VqAddress,
+        VqState, //
+    },
+};
+use kernel::{
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::atomic::Relaxed, //
+};
+
+/// Status bits that an owner may set (virtio 1.3, section 2.1).
+const OWNER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
+    | VIRTIO_CONFIG_S_DRIVER
+    | VIRTIO_CONFIG_S_DRIVER_OK
+    | VIRTIO_CONFIG_S_FEATURES_OK
+    | VIRTIO_CONFIG_S_FAILED;
+
+/// Whether `status` has `bit`.
+fn has(status: u8, bit: u32) -> bool {
+    u32::from(status) & bit != 0
+}
+
+/// A virtio-net device that is registered with vDPA. Dropping it takes the device from the card.
+///
+/// The files go first, so that nobody reads the state of a device that is going.
+#[pin_data]
+pub(crate) struct NetVdpa {
+    #[pin]
+    files: debugfs::Files,
+    device: OwnedDevice,
+}
+
+impl NetVdpa {
+    /// Makes the vDPA side of `device`, which belongs to it from here on.
+    pub(crate) fn new<'a>(device: OwnedDevice, name: &'a CStr) -> impl PinInit<Self, Error> + 'a {
+        let files = debugfs::Files::new(name, device.share());
+
+        try_pin_init!(Self {
+            device,
+            files <- files,
+        })
+    }
+
+    /// The device.
+    pub(crate) fn device(&self) -> &NetDevice {
+        &self.device
+    }
+}
+
+#[vtable]
+impl vdpa::Operations for NetVdpa {
+    fn set_vq_address(dev: &Device<Self>, idx: u16, address: VqAddress) -> Result {
+        let mut state = dev.device.state.lock();
+        state
+            .queues
+            .get_mut(usize::from(idx))
+            .ok_or(EINVAL)?
+            .set_address(address)
+    }
+
+    fn set_vq_num(dev: &Device<Self>, idx: u16, num: u32) {
+        let mut state = dev.device.state.lock();
+        if let Some(vq) = state.queues.get_mut(usize::from(idx)) {
+            vq.set_size(num, &dev.device.card.info);
+        }
+    }
+
+    fn kick_vq(dev: &Device<Self>, idx: u16) {
+        let device = &dev.device;
+        device
+            .card
+            .doorbells
+            .ring(device.first_queue + idx, idx.into());
+    }
+
+    fn set_vq_ready(dev: &Device<Self>, idx: u16, ready: bool) {
+        let device = &dev.device;
+        let mut state = device.state.lock();
+        let started = has(state.status, VIRTIO_CONFIG_S_DRIVER_OK);
+        let Some(vq) = state.queues.get_mut(usize::from(idx)) else {
+            return;
+        };
+
+        let result = match (ready, vq.running()) {
+            // QEMU enables queues after DRIVER_OK.
+            (true, false) if started => device.start_queue(&mut state, dev.bus_driver(), idx),
+            (false, true) => device.stop_queue(&mut state, idx),
+            _ => Ok(()),
+        };
+        match result {
+            Ok(()) => {
+                if let Some(vq) = state.queues.get_mut(usize::from(idx)) {
+                    vq.set_ready(ready);
+                }
+            }
+            Err(error) => {
+                drop(state);
+                dev_err!(
+                    dev.as_ref(),
+                    "queue {} could not be {}: {:?}; the device needs a reset\n",
+                    idx,
+                    if ready { "started" } else { "stopped" },
+                    error
+                );
+                device.need_reset();
+            }
+        }
+    }
+
+    fn get_vq_ready(dev: &Device<Self>, idx: u16) -> bool {
+        let state = dev.device.state.lock();
+        state
+            .queues
+            .get(usize::from(idx))
+            .is_some_and(|vq| vq.ready())
+    }
+
+    fn set_vq_state(dev: &Device<Self>, idx: u16, vq_state: VqState) -> Result {
+        let VqState::Split { avail_index } = vq_state else {
+            return Err(EOPNOTSUPP);
+        };
+        let mut state = dev.device.state.lock();
+        state
+            .queues
+            .get_mut(usize::from(idx))
+            .ok_or(EINVAL)?
+            .set_avail_index(avail_index)
+    }
+
+    fn get_vq_state(dev: &Device<Self>, idx: u16) -> Result<VqState> {
+        let device = &dev.device;
+        let state = device.state.lock();
+        let vq = state.queues.get(usize::from(idx)).ok_or(EINVAL)?;
+        let avail_index = match vq.running() {
+            true => commands::queue_query(&device.card, device.number, idx)?
+                .avail_index
+                .get(),
+            false => vq.avail_index(),
+        };
+
+        Ok(VqState::Split { avail_index })
+    }
+
+    fn get_vq_notification(dev: &Device<Self>, idx: u16) -> Option<NotificationArea> {
+        // The doorbell is alone in its page only if pages aren't larger than the stride.
+        (PAGE_SIZE == regs::DOORBELL_STRIDE).then(|| NotificationArea {
+            addr: dev.device.card.doorbells.page(dev.device.first_queue + idx),
+            size: PAGE_SIZE as u64,
+        })
+    }
+
+    fn get_vq_irq(dev: &Device<Self>, idx: u16) -> Result<u32> {
+        let device = &dev.device;
+        device
+            .card
+            .interrupts
+            .private_irq(device.first_queue + idx)
+            .ok_or(EOPNOTSUPP)
+    }
+
+    fn get_vq_size(dev: &Device<Self>, _idx: u16) -> u16 {
+        dev.device.card.info.max_queue_size
+    }
+
+    fn get_vq_group(dev: &Device<Self>, idx: u16) -> u32 {
+        dev.device.group(idx)
+    }
+
+    fn get_vq_align(_dev: &Device<Self>) -> u32 {
+        // CAST: a page's size.
+        PAGE_SIZE as u32
+    }
+
+    fn get_device_features(dev: &Device<Self>) -> u64 {
+        dev.device.offered
+    }
+
+    fn set_driver_features(dev: &Device<Self>, features: u64) -> Result {
+        // Before features are set, the core passes 0 for a legacy guest. There is nothing to agree on
+        // then, and the device can't run: it needs VERSION_1 and ACCESS_PLATFORM.
+        let required = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
+        let multiqueue = 1 << VIRTIO_NET_F_MQ;
+        let control = 1 << VIRTIO_NET_F_CTRL_VQ;
+        let mut state = dev.device.state.lock();
+
+        if features & !dev.device.offered != 0
+            || (features != 0 && features & required != required)
+            || (features & multiqueue != 0 && features & control == 0)
+        {
+            return Err(EINVAL);
+        }
+        if has(state.status, VIRTIO_CONFIG_S_DRIVER_OK) {
+            return Err(EBUSY);
+        }
+        state.features = features;
+        Ok(())
+    }
+
+    fn get_driver_features(dev: &Device<Self>) -> u64 {
+        dev.device.state.lock().features
+    }
+
+    fn get_vq_num_max(dev: &Device<Self>) -> u16 {
+        dev.device.card.info.max_queue_size
+    }
+
+    fn get_vq_num_min(dev: &Device<Self>) -> u16 {
+        dev.device.card.info.min_queue_size
+    }
+
+    fn get_device_id(_dev: &Device<Self>) -> u32 {
+        VIRTIO_ID_NET
+    }
+
+    fn get_vendor_id(_dev: &Device<Self>) -> u32 {
+        // The PCI vendor ID, as other parents have it.
+        kernel::bindings::PCI_VENDOR_ID_REDHAT
+    }
+
+    fn get_status(dev: &Device<Self>) -> u8 {
+        let status = dev.device.state.lock().status;
+
+        match dev.device.needs_reset.load(Relaxed) {
+            // CAST: a status bit.
+            true => status | VIRTIO_CONFIG_S_NEEDS_RESET as u8,
+            false => status,
+        }
+    }
+
+    fn set_status(dev: &Device<Self>, status: u8) {
+        let device = &dev.device;
+        let mut state = device.state.lock();
+        // CAST: a mask of status bits.
+        let mut status = status & OWNER_STATUS as u8;
+        let start =
+            has(status, VIRTIO_CONFIG_S_DRIVER_OK) && !has(state.status, VIRTIO_CONFIG_S_DRIVER_OK);
+
+        if start {
+            let result = match has(status, VIRTIO_CONFIG_S_FEATURES_OK) {
+                true => device.start(&mut state, dev.bus_driver()),
+                false => Err(EINVAL),
+            };
+            if let Err(error) = result {
+                dev_err!(dev.as_ref(), "device not started: {:?}\n", error);
+                // CAST: status bits.
+                status &= !(VIRTIO_CONFIG_S_DRIVER_OK as u8);
+                status |= VIRTIO_CONFIG_S_FAILED as u8;
+            }
+        }
+        state.status = status;
+    }
+
+    fn reset(dev: &Device<Self>) -> Result {
+        let device = &dev.device;
+        let mut state = device.state.lock();
+
+        // The state goes in any case: after an error the card is dead and runs nothing.
+        state.reset();
+        let result = commands::device_reset(&device.card, device.number);
+        if result.is_err() {
+            device.card.fail("it can not reset a device");
+        }
+        device.needs_reset.store(result.is_err(), Relaxed);
+        Ok(result?)
+    }
+
+    fn get_config_size(_dev: &Device<Self>) -> usize {
+        config::SIZE
+    }
+
+    fn get_config(dev: &Device<Self>, offset: usize, buf: &mut [u8]) {
+        dev.device.read_config(offset, buf);
+    }
+
+    fn set_config(_dev: &Device<Self>, _offset: usize, _buf: &[u8]) {
+        // With VERSION_1 no field of a network device is writable (virtio 1.3, section 5.1.4).
+    }
+
+    fn get_generation(dev: &Device<Self>) -> u32 {
+        dev.device.generation.load(Relaxed)
+    }
+
+    fn get_iova_range(dev: &Device<Self>) -> IovaRange {
+        let last = match dev.device.card.info.iova_bits {
+            bits @ 0..64 => (1 << bits) - 1,
+            _ => u64::MAX,
+        };
+        IovaRange::new(0, last).unwrap_or(IovaRange::ALL)
+    }
+
+    fn set_map(dev: &Device<Self>, asid: u32, iotlb: &Iotlb) -> Result {
+        let device = &dev.device;
+        let result = {
+            let mut space = device.space(asid)?.lock();
+            let space = (*space).as_mut().ok_or(ENODEV)?;
+            space.set_map(&device.card, dev.parent(), iotlb)
+        };
+
+        result.map_err(|failure| {
+            if failure.closed {
+                dev_err!(
+                    dev.as_ref(),
+                    "address space {} could not be updated: {:?}; it is blocked, the device needs a reset\n",
+                    asid,
+                    failure.error
+                );
+                device.need_reset();
+            }
+            failure.error
+        })
+    }
+
+    fn reset_map(dev: &Device<Self>, asid: u32) -> Result {
+        let device = &dev.device;
+        let result = {
+            let mut space = device.space(asid)?.lock();
+            let space = (*space).as_mut().ok_or(ENODEV)?;
+            space.reset_map(&device.card)
+        };
+
+        result.map_err(|failure| {
+            dev_err!(
+                dev.as_ref(),
+                "address space {} could not be put back to 1:1: {:?}; it is blocked\n",
+                asid,
+                failure.error
+            );
+            device.need_reset();
+            failure.error
+        })
+    }
+
+    fn set_group_asid(dev: &Device<Self>, group: u32, asid: u32) -> Result {
+        let mut state = dev.device.state.lock();
+
+        if has(state.status, VIRTIO_CONFIG_S_DRIVER_OK) {
+            return Err(EBUSY);
+        }
+        *state
+            .group_asid
+            .get_mut(usize::try_from(group)?)
+            .ok_or(EINVAL)? = asid;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Starting and stopping queues: where a device is kept from running through memory that its owner
+//! was not given.
+
+use super::{
+    NetDevice,
+    VirtioState, //
+};
+use crate::{
+    cmdq::commands,
+    vdpa::BusDriver,
+    wire, //
+};
+use kernel::prelude::*;
+
+impl NetDevice {
+    /// Whether a queue of this owner may run through a 1:1 address space.
+    ///
+    /// virtio-vdpa is the kernel, which uses addresses that the DMA API gave it. Everybody else passes on
+    /// what an unprivileged process says, and has to map memory first.
+    fn may_use_identity(owner: BusDriver) -> bool {
+        matches!(owner, BusDriver::VirtioVdpa)
+    }
+
+    /// Starts queue `idx` on the card.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if its address space was not mapped by its owner, `EINVAL` if its set-up isn't usable,
+    /// `EIO` if the card is dead.
+    pub(super) fn start_queue(
+        &self,
+        state: &mut VirtioState,
+        owner: BusDriver,
+        idx: u16,
+    ) -> Result {
+        let group = usize::try_from(self.group(idx))?;
+        let asid = *state.group_asid.get(group).ok_or(EINVAL)?;
+        let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
+        let allow_identity = Self::may_use_identity(owner);
+
+        // The lock is held until the card runs the queue, so that the space can't change in between. The
+        // card checks the same by itself, and refuses to make the space 1:1 while the queue runs.
+        let space = self.space(asid)?.lock();
+        let space = space.as_ref().ok_or(ENODEV)?;
+        if !allow_identity && !space.is_mapped() {
+            dev_warn!(
+                self.card.dev(),
+                "device {} queue {} not started: its owner has mapped nothing in address space {}\n",
+                self.number,
+                idx,
+                asid
+            );
+            return Err(EPERM);
+        }
+
+        let flags = match allow_identity {
+            true => wire::QUEUE_ALLOW_IDENTITY,
+            false => 0,
+        };
+        let vector = self.card.interrupts.vector(self.first_queue + idx);
+        let enable = vq.to_wire(idx, vector, space.number(), flags)?;
+        commands::queue_enable(&self.card, self.number, &enable)?;
+        vq.started();
+        Ok(())
+    }
+
+    /// Stops queue `idx` on the card and notes where it stands.
+    pub(super) fn stop_queue(&self, state: &mut VirtioState, idx: u16) -> Result {
+        let queue_state = commands::queue_disable(&self.card, self.number, idx)?;
+        let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
+
+        vq.stopped(&queue_state);
+        Ok(())
+    }
+
+    /// Starts the device: agrees on features and starts every queue that is enabled. After an error none
+    /// of them runs.
+    pub(super) fn start(&self, state: &mut VirtioState, owner: BusDriver) -> Result {
+        let result = self.try_start(state, owner);
+
+        if result.is_err() && !self.card.is_dead() {
+            // If not even that succeeds the card is given up, because a queue may run that must not.
+            if commands::device_reset(&self.card, self.number).is_err() {
+                self.card.fail("it can not reset a device");
+            }
+        }
+        result
+    }
+
+    fn try_start(&self, state: &mut VirtioState, owner: BusDriver) -> Result {
+        commands::device_set_features(&self.card, self.number, state.features)?;
+        for idx in 0..self.num_queues {
+            let ready = state
+                .queues
+                .get(usize::from(idx))
+                .is_some_and(|vq| vq.ready());
+            if ready {
+                self.start_queue(state, owner, idx)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A virtqueue, as its owner has set it up.
+
+use crate::{
+    info::Info,
+    vdpa::VqAddress,
+    wire, //
+};
+use kernel::prelude::*;
+
+/// Alignment of the descriptor area in bytes (virtio 1.3, section 2.7).
+const DESCRIPTOR_ALIGNMENT: u64 = 16;
+
+/// Alignment of the driver area in bytes.
+const DRIVER_ALIGNMENT: u64 = 2;
+
+/// Alignment of the device area in bytes.
+const DEVICE_ALIGNMENT: u64 = 4;
+
+/// Set-up and state of a split virtqueue.
+///
+/// Set-up may change only while the queue isn't ready.
+#[derive(Clone, Copy)]
+pub(crate) struct Virtqueue {
+    address: VqAddress,
+    /// Entries; 0 until somebody set a number that the card can have.
+    size: u16,
+    /// Where to begin in the available ring.
+    avail_index: u16,
+    /// What the owner asked for.
+    ready: bool,
+    /// Whether the card runs the queue.
+    running: bool,
+}
+
+impl Virtqueue {
+    /// The state after a reset.
+    pub(crate) const RESET: Self = Self {
+        address: VqAddress {
+            desc: 0,
+            driver: 0,
+            device: 0,
+        },
+        size: 0,
+        avail_index: 0,
+        ready: false,
+        running: false,
+    };
+
+    /// Whether its owner has enabled it.
+    pub(crate) fn ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Enables or disables it.
+    pub(crate) fn set_ready(&mut self, ready: bool) {
+        self.ready = ready;
+    }
+
+    /// Whether the card runs it.
+    pub(crate) fn running(&self) -> bool {
+        self.running
+    }
+
+    /// Notes that the card runs it.
+    pub(crate) fn started(&mut self) {
+        self.running = true;
+    }
+
+    /// Notes that the card has stopped it at `state`.
+    pub(crate) fn stopped(&mut self, state: &wire::QueueState) {
+        self.running = false;
+        self.avail_index = state.avail_index.get();
+    }
+
+    /// Where it begins, or where it was stopped.
+    pub(crate) fn avail_index(&self) -> u16 {
+        self.avail_index
+    }
+
+    fn check_idle(&self) -> Result {
+        if self.ready || self.running {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// Sets the areas' I/O virtual addresses.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it is enabled, `EINVAL` if an address isn't aligned.
+    pub(crate) fn set_address(&mut self, address: VqAddress) -> Result {
+        self.check_idle()?;
+        if address.desc % DESCRIPTOR_ALIGNMENT != 0
+            || address.driver % DRIVER_ALIGNMENT != 0
+            || address.device % DEVICE_ALIGNMENT != 0
+        {
+            return Err(EINVAL);
+        }
+        self.address = address;
+        Ok(())
+    }
+
+    /// Sets the number of entries. The core has no way to hear of an error, so a number that the card
+    /// can't have makes the start fail later.
+    pub(crate) fn set_size(&mut self, size: u32, info: &Info) {
+        if self.check_idle().is_ok() {
+            self.size = match u16::try_from(size) {
+                Ok(size)
+                    if size.is_power_of_two()
+                        && (info.min_queue_size..=info.max_queue_size).contains(&size) =>
+                {
+                    size
+                }
+                _ => 0,
+            };
+        }
+    }
+
+    /// Sets where it begins.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if it is enabled.
+    pub(crate) fn set_avail_index(&mut self, index: u16) -> Result {
+        self.check_idle()?;
+        self.avail_index = index;
+        Ok(())
+    }
+
+    /// What the card has to know to start it.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if no usable number of entries was set.
+    pub(crate) fn to_wire(
+        self,
+        queue: u16,
+        vector: u16,
+        address_space: u16,
+        flags: u16,
+    ) -> Result<wire::QueueEnable> {
+        if self.size == 0 {
+            return Err(EINVAL);
+        }
+        Ok(wire::QueueEnable {
+            queue: queue.into(),
+            size: self.size.into(),
+            vector: vector.into(),
+            address_space: address_space.into(),
+            flags: flags.into(),
+            avail_index: self.avail_index.into(),
+            // vDPA hands over one index only: buffers that the device had taken have been used too.
+            used_index: self.avail_index.into(),
+            reserved: 0.into(),
+            descriptor_area: self.address.desc.into(),
+            driver_area: self.address.driver.into(),
+            device_area: self.address.device.into(),
+        })
+    }
+}
