@@ -46,6 +46,7 @@ use kernel::{
         self,
         Bound, //
     },
+    io::Io,
     new_mutex, pci,
     prelude::*,
     sync::{
