@@ -14,6 +14,19 @@ pub mod net;
 pub mod switch;
 pub mod vq;
 
+// What is around the pure card: the vfio-user server, host memory, the uplink, and the program.
+pub mod cli;
+pub mod guest_memory;
+pub mod logging;
+pub mod msix;
+pub mod pcap;
+pub mod pci;
+pub mod server;
+pub mod socket;
+pub mod uplink;
+pub mod vfio;
+pub mod worker;
+
 pub use card::{Card, Interrupts};
 pub use config::{CardConfig, ConfigError};
 pub use memory::{BusError, HostMemory};

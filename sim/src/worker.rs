@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The card and the thread that runs it.
+//!
+//! Two threads share the card: the worker, which carries out its work in bounded steps, and the vfio-user thread,
+//! which reads and writes its registers. Doorbells go past the lock, see [`Doorbells`](crate::Doorbells): who rings
+//! one calls [`SharedCard::wake`] afterwards.
+
+use crate::Card;
+use nix::errno::Errno;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// A card that threads share.
+pub struct SharedCard {
+    /// Nothing once the model shuts down.
+    card: Mutex<Option<Card>>,
+    /// Threads that wait for the lock, besides the worker.
+    waiting: AtomicUsize,
+    waker: Waker,
+}
+
+impl SharedCard {
+    /// Shares `card`.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no file descriptor left.
+    pub fn new(card: Card) -> io::Result<Self> {
+        Ok(Self {
+            card: Mutex::new(Some(card)),
+            waiting: AtomicUsize::new(0),
+            waker: Waker::new()?,
+        })
+    }
+
+    /// Runs `access` with the card between two steps of the worker. Returns nothing if the card is gone.
+    pub fn with<T>(&self, access: impl FnOnce(&mut Card) -> T) -> Option<T> {
+        // Announced, because the worker would otherwise take a busy card's lock again before this thread has woken.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut card = self.card.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        card.as_mut().map(access)
+    }
+
+    /// Tells the worker that there may be work.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    /// Whether a thread panicked while it had the card, so that the card's state can't be trusted any more.
+    pub fn is_broken(&self) -> bool {
+        self.card.is_poisoned()
+    }
+
+    /// Does a step of the card's work. Returns whether there is more, or nothing if the card is gone.
+    fn step(&self) -> Option<bool> {
+        while self.waiting.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+        }
+        self.card
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+            .map(Card::step)
+    }
+}
+
+/// The worker thread.
+pub struct Worker {
+    card: Arc<SharedCard>,
+    thread: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts to run `card`, which is also woken whenever `uplink` is readable.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread left.
+    pub fn start(card: Arc<SharedCard>, uplink: Option<OwnedFd>) -> io::Result<Self> {
+        let shared = card.clone();
+        let run = move || {
+            let _guard = AbortOnPanic;
+            work(&shared, uplink);
+        };
+        let thread = thread::Builder::new().name("card".into()).spawn(run)?;
+        Ok(Self { card, thread })
+    }
+
+    /// Ends the thread and drops the card, and with it the uplink and the captures.
+    pub fn stop(self) {
+        let card = self
+            .card
+            .card
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(card);
+        self.card.wake();
+        let _ = self.thread.join();
+    }
+}
+
+/// A model whose card doesn't run any more would look alive to everybody: better that it ends, and is seen to.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+fn work(card: &SharedCard, mut uplink: Option<OwnedFd>) {
+    loop {
+        card.waker.begin();
+        loop {
+            match card.step() {
+                Some(true) => {}
+                Some(false) => break,
+                None => return,
+            }
+        }
+        if card.waker.may_sleep() && card.waker.sleep(uplink.as_ref()).is_err() {
+            log::error!("the uplink is broken; nothing more is received from it");
+            uplink = None;
+        }
+    }
+}
+
+/// Wakes the worker without a system call while it is awake, and without ever losing a wake-up.
+struct Waker {
+    state: AtomicU8,
+    event: EventFd,
+}
+
+/// The worker runs and has seen everything that happened before it began.
+const RUNNING: u8 = 0;
+/// Something happened since.
+const NOTIFIED: u8 = 1;
+/// The worker sleeps, or is about to: who notifies it also signals the event.
+const SLEEPING: u8 = 2;
+
+impl Waker {
+    fn new() -> io::Result<Self> {
+        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        Ok(Self {
+            state: AtomicU8::new(RUNNING),
+            event,
+        })
+    }
+
+    fn wake(&self) {
+        if self.state.swap(NOTIFIED, Ordering::SeqCst) == SLEEPING {
+            // Fails only if the counter is full, and then the event is signalled.
+            let _ = self.event.write(1);
+        }
+    }
+
+    /// The worker begins to look for work; what happens from here on is a new notification.
+    fn begin(&self) {
+        self.state.store(RUNNING, Ordering::SeqCst);
+    }
+
+    /// Whether nothing happened since [`begin`](Self::begin). If so, the worker has announced that it sleeps.
+    fn may_sleep(&self) -> bool {
+        self.state
+            .compare_exchange(RUNNING, SLEEPING, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// Sleeps until a notification or until `uplink` is readable. An error means that `uplink` can't be waited for.
+    fn sleep(&self, uplink: Option<&OwnedFd>) -> Result<(), Errno> {
+        let mut fds = vec![PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
+        fds.extend(uplink.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) | Ok(_) => {}
+            Err(error) => return Err(error),
+        }
+        let _ = self.event.read();
+        let seen = fds
+            .get(1)
+            .and_then(PollFd::revents)
+            .unwrap_or(PollFlags::empty());
+        if seen.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
+            return Err(Errno::EIO);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn no_wake_up_is_lost() {
+        let waker = Arc::new(Waker::new().unwrap());
+        let (posted, seen) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let worker = thread::spawn({
+            let (waker, posted, seen, stop) =
+                (waker.clone(), posted.clone(), seen.clone(), stop.clone());
+            move || {
+                while !stop.load(Ordering::SeqCst) {
+                    waker.begin();
+                    seen.store(posted.load(Ordering::SeqCst), Ordering::SeqCst);
+                    if waker.may_sleep() {
+                        waker.sleep(None).unwrap();
+                    }
+                }
+            }
+        });
+        for number in 1..=20_000 {
+            posted.store(number, Ordering::SeqCst);
+            waker.wake();
+            // Each round waits at another point of the worker's loop.
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while number % 3 == 0 && seen.load(Ordering::SeqCst) < number {
+                assert!(Instant::now() < deadline, "the worker sleeps on work");
+                thread::yield_now();
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        waker.wake();
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn an_uplink_that_hangs_up_is_an_error() {
+        let waker = Waker::new().unwrap();
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(waker.may_sleep());
+        assert!(waker.sleep(Some(&OwnedFd::from(ours))).is_err());
+    }
+}
