@@ -12,6 +12,7 @@ mod dma;
 mod eventq;
 mod info;
 mod iommu;
+mod limit;
 mod mgmt;
 mod msix;
 mod net;

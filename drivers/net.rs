@@ -16,6 +16,7 @@ use crate::{
         CommandError, //
     },
     iommu::AddressSpace,
+    limit::Limit,
     vdpa::{
         virtio::{
             VIRTIO_ID_NET,
@@ -97,7 +98,10 @@ pub(crate) struct NetDevice {
     needs_reset: Atomic<bool>,
     link_up: Atomic<bool>,
     generation: Atomic<u32>,
-    faults: Atomic<u32>,
+    /// Faults, and lines in the log about them.
+    faults: Limit,
+    /// Lines in the log about what the owner does wrong.
+    complaints: Limit,
 }
 
 /// Ownership of a device: dropping it takes the device from the card.
@@ -236,7 +240,8 @@ impl NetDevice {
                 needs_reset: Atomic::new(false),
                 link_up: Atomic::new(true),
                 generation: Atomic::new(0),
-                faults: Atomic::new(0),
+                faults: Limit::new(),
+                complaints: Limit::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -345,23 +350,23 @@ impl NetDevice {
             EventKind::IommuFault => self.report_fault(event),
             EventKind::QueueStopped => {
                 let reason = wire::QueueErrorReason::from_number(event.detail.get());
-                dev_err!(
-                    self.card.dev(),
-                    "device {} queue {} stopped: {:?}; it needs a reset\n",
-                    self.number,
-                    event.queue.get(),
-                    reason
-                );
+                if let Some(count) = self.complaints.count() {
+                    dev_err!(
+                        self.card.dev(),
+                        "device {} queue {} stopped: {:?}; it needs a reset ({})\n",
+                        self.number,
+                        event.queue.get(),
+                        reason,
+                        count
+                    );
+                }
                 self.need_reset();
             }
         }
     }
 
     fn report_fault(&self, event: &wire::Event) {
-        let count = self.faults.fetch_add(1, Relaxed).wrapping_add(1);
-
-        // A guest can cause faults at will. The first few are worth a line each, then every doubling.
-        if count <= 10 || count.is_power_of_two() {
+        if let Some(count) = self.faults.count() {
             dev_err!(
                 self.card.dev(),
                 "IOMMU fault {}: device {} queue {} address space {}: {} of {} bytes at {:#x}\n",

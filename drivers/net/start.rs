@@ -45,13 +45,16 @@ impl NetDevice {
         let space = self.space(asid)?.lock();
         let space = space.as_ref().ok_or(ENODEV)?;
         if !allow_identity && !space.is_mapped() {
-            dev_warn!(
-                self.card.dev(),
-                "device {} queue {} not started: its owner has mapped nothing in address space {}\n",
-                self.number,
-                idx,
-                asid
-            );
+            if let Some(count) = self.complaints.count() {
+                dev_warn!(
+                    self.card.dev(),
+                    "device {} queue {} not started: its owner has mapped nothing in address space {} ({})\n",
+                    self.number,
+                    idx,
+                    asid,
+                    count
+                );
+            }
             return Err(EPERM);
         }
 
