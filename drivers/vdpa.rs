@@ -7,6 +7,50 @@
 //! of a process (vhost-vdpa) or of a virtio driver (virtio-vdpa). Users add and delete devices through
 //! a [`ManagementDevice`].
 //!
+//! # Examples
+//!
+//! What a driver of net devices looks like, cut down to the frame:
+//!
+//! ```ignore
+//! struct MyNet { /* ... */ }
+//!
+//! #[vtable]
+//! impl vdpa::Operations for MyNet {
+//!     fn kick_vq(dev: &vdpa::Device<Self>, idx: u16) {
+//!         dev.ring_doorbell(idx);
+//!     }
+//!     // ...
+//! }
+//!
+//! struct MyMgmt { /* ... */ }
+//!
+//! #[vtable]
+//! impl vdpa::ManagementOperations for MyMgmt {
+//!     type Device = MyNet;
+//!
+//!     fn dev_add(
+//!         &self,
+//!         request: &vdpa::AddRequest<'_, Self>,
+//!         name: &CStr,
+//!         config: &vdpa::DeviceConfig,
+//!     ) -> Result {
+//!         let callbacks = vdpa::Callbacks::new(3)?;
+//!         let params = vdpa::DeviceParams {
+//!             callbacks: callbacks.clone(),
+//!             ngroups: 2,
+//!             nas: 2,
+//!             without: &[],
+//!         };
+//!         let data = MyNet::new(config, callbacks);
+//!         vdpa::UnregisteredDevice::new(request, name, params, data)?.register()?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! // In the interrupt handler of virtqueue `idx`:
+//! callbacks.call_vq(idx);
+//! ```
+//!
 //! C headers: [`include/linux/vdpa.h`](srctree/include/linux/vdpa.h),
 //! [`include/linux/vhost_iotlb.h`](srctree/include/linux/vhost_iotlb.h)
 
@@ -21,6 +65,7 @@ mod device;
 mod iotlb;
 mod mgmt;
 mod operations;
+mod unregistered;
 pub mod virtio;
 mod vq;
 mod vtable;
@@ -28,11 +73,7 @@ mod vtable;
 pub use self::{
     bus_driver::BusDriver,
     callback::Callbacks,
-    device::{
-        Device,
-        DeviceParams,
-        UnregisteredDevice, //
-    },
+    device::Device,
     iotlb::{
         Iotlb,
         IovaRange,
@@ -50,6 +91,10 @@ pub use self::{
         ManagementOperations, //
     },
     operations::Operations,
+    unregistered::{
+        DeviceParams,
+        UnregisteredDevice, //
+    },
     vq::{
         NotificationArea,
         PackedIndex,

@@ -34,6 +34,9 @@ const OWNER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_FEATURES_OK
     | VIRTIO_CONFIG_S_FAILED;
 
+/// Features without which the device doesn't run: there is no legacy mode, and no way around the IOMMU.
+const REQUIRED: u64 = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
+
 /// Whether `status` has `bit`.
 fn has(status: u8, bit: u32) -> bool {
     u32::from(status) & bit != 0
@@ -114,13 +117,16 @@ impl vdpa::Operations for NetVdpa {
             }
             Err(error) => {
                 drop(state);
-                dev_err!(
-                    dev.as_ref(),
-                    "queue {} could not be {}: {:?}; the device needs a reset\n",
-                    idx,
-                    if ready { "started" } else { "stopped" },
-                    error
-                );
+                if let Some(count) = device.complaints.count() {
+                    dev_err!(
+                        dev.as_ref(),
+                        "queue {} could not be {}: {:?}; the device needs a reset ({})\n",
+                        idx,
+                        if ready { "started" } else { "stopped" },
+                        error,
+                        count
+                    );
+                }
                 device.need_reset();
             }
         }
@@ -195,15 +201,14 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn set_driver_features(dev: &Device<Self>, features: u64) -> Result {
-        // Before features are set, the core passes 0 for a legacy guest. There is nothing to agree on
-        // then, and the device can't run: it needs VERSION_1 and ACCESS_PLATFORM.
-        let required = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
+        // 0 is what the core passes for a legacy guest before features are set. It does no harm: without
+        // the required features the device doesn't start.
         let multiqueue = 1 << VIRTIO_NET_F_MQ;
         let control = 1 << VIRTIO_NET_F_CTRL_VQ;
         let mut state = dev.device.state.lock();
 
         if features & !dev.device.offered != 0
-            || (features != 0 && features & required != required)
+            || (features != 0 && features & REQUIRED != REQUIRED)
             || (features & multiqueue != 0 && features & control == 0)
         {
             return Err(EINVAL);
@@ -251,6 +256,10 @@ impl vdpa::Operations for NetVdpa {
         let mut state = device.state.lock();
         // CAST: a mask of status bits.
         let mut status = status & OWNER_STATUS as u8;
+        // That FEATURES_OK doesn't stay set is how a device refuses features (virtio 1.3, section 2.2).
+        if state.features & REQUIRED != REQUIRED {
+            status &= !(VIRTIO_CONFIG_S_FEATURES_OK as u8);
+        }
         let start =
             has(status, VIRTIO_CONFIG_S_DRIVER_OK) && !has(state.status, VIRTIO_CONFIG_S_DRIVER_OK);
 
@@ -260,7 +269,14 @@ impl vdpa::Operations for NetVdpa {
                 false => Err(EINVAL),
             };
             if let Err(error) = result {
-                dev_err!(dev.as_ref(), "device not started: {:?}\n", error);
+                if let Some(count) = device.complaints.count() {
+                    dev_err!(
+                        dev.as_ref(),
+                        "device not started: {:?} ({})\n",
+                        error,
+                        count
+                    );
+                }
                 // CAST: status bits.
                 status &= !(VIRTIO_CONFIG_S_DRIVER_OK as u8);
                 status |= VIRTIO_CONFIG_S_FAILED as u8;
@@ -317,12 +333,15 @@ impl vdpa::Operations for NetVdpa {
 
         result.map_err(|failure| {
             if failure.closed {
-                dev_err!(
-                    dev.as_ref(),
-                    "address space {} could not be updated: {:?}; it is blocked, the device needs a reset\n",
-                    asid,
-                    failure.error
-                );
+                if let Some(count) = device.complaints.count() {
+                    dev_err!(
+                        dev.as_ref(),
+                        "address space {} could not be updated: {:?}; it is blocked, the device needs a reset ({})\n",
+                        asid,
+                        failure.error,
+                        count
+                    );
+                }
                 device.need_reset();
             }
             failure.error

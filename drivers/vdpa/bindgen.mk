@@ -24,6 +24,7 @@ $(vdpa-bindings): $(src)/vdpa/bindings_helper.h $(src)/vdpa/bindgen_parameters F
 	$(call if_changed_dep,bindgen)
 
 targets += vdpa/bindings_generated.rs
+clean-files += vdpa/.bindgen.mk
 
 # vdpa/bindings.rs finds the generated file, which lies in the build folder, through this variable.
 export VDPA_BINDINGS := $(abspath $(vdpa-bindings))

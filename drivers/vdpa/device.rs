@@ -4,21 +4,11 @@
 
 use super::{
     bindings,
-    bus_driver::BusDriver,
-    mgmt::{
-        AddRequest,
-        ManagementOperations, //
-    },
-    vtable::{
-        OptionalOp,
-        VTable, //
-    },
+    BusDriver,
     Callbacks,
     Operations, //
 };
 use core::{
-    alloc::Layout,
-    marker::PhantomData,
     mem::offset_of,
     ops::Deref,
     ptr::NonNull, //
@@ -26,10 +16,6 @@ use core::{
 use kernel::{
     bindings as kbindings,
     device,
-    error::{
-        from_err_ptr,
-        to_result, //
-    },
     prelude::*,
     sync::{
         atomic::{
@@ -44,9 +30,11 @@ use kernel::{
 /// A vDPA device, with the driver's data for it; dereferences to the latter.
 ///
 /// References exist while an operation runs, and inside `dev_add`; they cannot be kept. That is what
-/// lets the data be dropped at a known time: when the device is deleted, before `dev_del` returns,
-/// with the parent still bound. A reference to the `struct device` that somebody else holds, by an
-/// open sysfs file, say, keeps the memory but not the data.
+/// lets the data be dropped at a known time: when the device is deleted, after its bus driver has let
+/// go of it, before `dev_del` returns, with the parent still bound and with `vdpa_dev_lock` held. So the data
+/// may borrow from what lives as long as the parent is bound, and it may sleep when it is dropped. A
+/// reference to the `struct device` that somebody else holds, by an open sysfs file, say, keeps the
+/// memory but not the data.
 ///
 /// # Invariants
 ///
@@ -55,12 +43,12 @@ use kernel::{
 /// - References exist only while the parent is bound.
 #[repr(C)]
 pub struct Device<T: Operations> {
-    vdev: Opaque<bindings::vdpa_device>,
-    // Used in place of `VTable::<T>::OPS` if the card lacks something that the driver knows how to do.
-    ops: Opaque<bindings::vdpa_config_ops>,
-    bus_driver: Atomic<u32>,
-    callbacks: Arc<Callbacks>,
-    data: T,
+    pub(super) vdev: Opaque<bindings::vdpa_device>,
+    /// Used in place of the static table if the device lacks some of the operations.
+    pub(super) ops: Opaque<bindings::vdpa_config_ops>,
+    pub(super) bus_driver: Atomic<u32>,
+    pub(super) callbacks: Arc<Callbacks>,
+    pub(super) data: T,
 }
 
 impl<T: Operations> Device<T> {
@@ -78,7 +66,7 @@ impl<T: Operations> Device<T> {
     }
 
     #[inline]
-    fn as_raw(&self) -> *mut bindings::vdpa_device {
+    pub(super) fn as_raw(&self) -> *mut bindings::vdpa_device {
         self.vdev.get()
     }
 
@@ -165,7 +153,7 @@ impl<T: Operations> Device<T> {
     ///
     /// `ptr` must point to a `Device` whose fields are initialised, and to which there are no references.
     /// It must not be called twice. Afterwards, only the C structure may be used.
-    unsafe fn drop_data(ptr: NonNull<Self>) {
+    pub(super) unsafe fn drop_data(ptr: NonNull<Self>) {
         let ptr = ptr.as_ptr();
 
         // SAFETY: By the safety requirements. `data` has been pinned and is dropped in place.
@@ -237,164 +225,3 @@ unsafe impl<T: Operations> Send for Device<T> {}
 
 // SAFETY: As for `Send`.
 unsafe impl<T: Operations> Sync for Device<T> {}
-
-/// What a device looks like to the vDPA core.
-pub struct DeviceParams<'a> {
-    /// Table of callbacks; its size is the number of virtqueues of the device.
-    pub callbacks: Arc<Callbacks>,
-    /// Number of virtqueue groups.
-    pub ngroups: u32,
-    /// Number of address spaces.
-    pub nas: u32,
-    /// Operations that this device lacks although the driver implements them.
-    pub without: &'a [OptionalOp],
-}
-
-/// A vDPA device that is not registered yet.
-///
-/// Dropping it frees the device together with the driver's data.
-///
-/// # Invariants
-///
-/// `dev` points to a [`Device`] that satisfies its type invariants, is not registered, and to which
-/// `self` holds the only reference. Its `mdev` is that of the request `'r` belongs to.
-pub struct UnregisteredDevice<'r, T: Operations> {
-    dev: NonNull<Device<T>>,
-    _request: PhantomData<&'r ()>,
-}
-
-impl<'r, T: Operations> UnregisteredDevice<'r, T> {
-    /// Allocates a device, named `name`, and initialises the driver's data.
-    ///
-    /// Address translation is by physical addresses (`use_va` is off), and buffers of virtio-vdpa are
-    /// mapped for the parent.
-    ///
-    /// May sleep.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` without memory, `EINVAL` for a device without groups or address spaces, and what
-    /// `data` fails with.
-    pub fn new<M, E>(
-        request: &'r AddRequest<'_, M>,
-        name: &CStr,
-        params: DeviceParams<'_>,
-        data: impl PinInit<T, E>,
-    ) -> Result<Self>
-    where
-        M: ManagementOperations<Device = T>,
-        Error: From<E>,
-    {
-        if params.ngroups == 0 || params.nas == 0 {
-            return Err(EINVAL);
-        }
-
-        let parent = request.parent_raw();
-
-        // kmalloc() aligns to the largest power of two that divides the size, so the size has to be a
-        // multiple of the alignment. It is, for any Rust type.
-        const_assert!(size_of::<Device<T>>() % align_of::<Device<T>>() == 0);
-
-        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our own; the size is
-        // that of a structure which starts with a `vdpa_device`; the name is copied.
-        let vdev = from_err_ptr(unsafe {
-            bindings::__vdpa_alloc_device(
-                parent,
-                &VTable::<T>::OPS,
-                core::ptr::null(),
-                params.ngroups,
-                params.nas,
-                Layout::new::<Device<T>>().size(),
-                name.as_char_ptr(),
-                false,
-            )
-        })?;
-        let this = vdev.cast::<Device<T>>();
-
-        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and which
-        // does not move. A failure leaves `data` uninitialised.
-        if let Err(err) = unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) } {
-            // SAFETY: We own the reference. This frees the memory; nothing has to be dropped.
-            unsafe { kbindings::put_device(&raw mut (*vdev).dev) };
-            return Err(err.into());
-        }
-
-        // SAFETY: As above.
-        unsafe {
-            (&raw mut (*this).callbacks).write(params.callbacks);
-            (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
-        }
-
-        // SAFETY: As above. The table in the device lives as long as the device, and does not change
-        // once the device is registered.
-        unsafe {
-            (*vdev).vmap.dma_dev = parent;
-            (*vdev).mdev = request.mdev_raw();
-
-            if !params.without.is_empty() {
-                let ops = (&raw mut (*this).ops).cast::<bindings::vdpa_config_ops>();
-                ops.write(VTable::<T>::without(params.without));
-                (*vdev).config = ops;
-            }
-        }
-
-        // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer than
-        // the device is registered.
-        Ok(Self {
-            // SAFETY: Not null, `from_err_ptr()` has seen to errors.
-            dev: unsafe { NonNull::new_unchecked(this) },
-            _request: PhantomData,
-        })
-    }
-
-    /// Registers the device; from now on it belongs to the bus, until `dev_del`.
-    ///
-    /// Bus drivers are bound before this returns, if any are loaded: operations run, and with
-    /// virtio-vdpa the device starts to work. That a bus driver fails to bind is not an error.
-    ///
-    /// May sleep. Runs under `vdpa_dev_lock`, which `dev_add` holds.
-    ///
-    /// # Errors
-    ///
-    /// `EEXIST` if there is a vDPA device of that name, on any management device.
-    pub fn register(self) -> Result<&'r Device<T>> {
-        let dev = self.dev;
-
-        // SAFETY: By the type invariant, `dev` is valid, with `mdev` set, and not registered; `'r`
-        // does not outlive `dev_add`, in which the lock is held.
-        to_result(unsafe {
-            let vdev = (*dev.as_ptr()).as_raw();
-            bindings::_vdpa_register_device(vdev, (*dev.as_ptr()).nvqs().into())
-        })?;
-
-        // The bus owns the reference now.
-        core::mem::forget(self);
-
-        // SAFETY: `dev_del` does not run during `dev_add`, hence `dev` stays valid for `'r`.
-        Ok(unsafe { dev.as_ref() })
-    }
-}
-
-impl<T: Operations> Deref for UnregisteredDevice<'_, T> {
-    type Target = Device<T>;
-
-    #[inline]
-    fn deref(&self) -> &Device<T> {
-        // SAFETY: By the type invariant.
-        unsafe { self.dev.as_ref() }
-    }
-}
-
-impl<T: Operations> Drop for UnregisteredDevice<'_, T> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant, the device is valid, and it was never registered, or
-        // registering it has failed; either way no operation runs. Nobody else drops the data.
-        unsafe { Device::drop_data(self.dev) };
-
-        // SAFETY: By the type invariant, we hold this reference.
-        unsafe {
-            let vdev = self.dev.as_ptr().cast::<bindings::vdpa_device>();
-            kbindings::put_device(&raw mut (*vdev).dev);
-        }
-    }
-}

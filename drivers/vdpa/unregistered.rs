@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The making of a device, up to its registration.
+
+use super::{
+    bindings,
+    mgmt::{
+        AddRequest,
+        ManagementOperations, //
+    },
+    vtable::{
+        OptionalOp,
+        VTable, //
+    },
+    BusDriver,
+    Callbacks,
+    Device,
+    Operations, //
+};
+use core::{
+    alloc::Layout,
+    marker::PhantomData,
+    ops::Deref,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings as kbindings,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    prelude::*,
+    sync::{
+        atomic::Atomic,
+        Arc, //
+    },
+};
+
+/// What a device looks like to the vDPA core.
+pub struct DeviceParams<'a> {
+    /// Table of callbacks; its size is the number of virtqueues of the device.
+    pub callbacks: Arc<Callbacks>,
+    /// Number of virtqueue groups.
+    pub ngroups: u32,
+    /// Number of address spaces.
+    pub nas: u32,
+    /// Operations that this device lacks although the driver implements them.
+    pub without: &'a [OptionalOp],
+}
+
+/// A vDPA device that is not registered yet.
+///
+/// Dropping it frees the device together with the driver's data.
+///
+/// # Invariants
+///
+/// `dev` points to a [`Device`] that satisfies its type invariants, is not registered, and to which
+/// `self` holds the only reference. Its `mdev` is that of the request `'r` belongs to.
+pub struct UnregisteredDevice<'r, T: Operations> {
+    dev: NonNull<Device<T>>,
+    _request: PhantomData<&'r ()>,
+}
+
+impl<'r, T: Operations> UnregisteredDevice<'r, T> {
+    /// Allocates a device, named `name`, and initialises the driver's data.
+    ///
+    /// Address translation is by physical addresses (`use_va` is off), and buffers of virtio-vdpa are
+    /// mapped for the parent.
+    ///
+    /// May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` without memory, `EINVAL` for a device without groups or address spaces, and what
+    /// `data` fails with.
+    pub fn new<M, E>(
+        request: &'r AddRequest<'_, M>,
+        name: &CStr,
+        params: DeviceParams<'_>,
+        data: impl PinInit<T, E>,
+    ) -> Result<Self>
+    where
+        M: ManagementOperations<Device = T>,
+        Error: From<E>,
+    {
+        if params.ngroups == 0 || params.nas == 0 {
+            return Err(EINVAL);
+        }
+
+        let parent = request.parent_raw();
+
+        // kmalloc() aligns to the largest power of two that divides the size, so the size has to be a
+        // multiple of the alignment. It is, for any Rust type.
+        const_assert!(size_of::<Device<T>>() % align_of::<Device<T>>() == 0);
+
+        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our own; the size is
+        // that of a structure which starts with a `vdpa_device`; the name is copied.
+        let vdev = from_err_ptr(unsafe {
+            bindings::__vdpa_alloc_device(
+                parent,
+                &VTable::<T>::OPS,
+                core::ptr::null(),
+                params.ngroups,
+                params.nas,
+                Layout::new::<Device<T>>().size(),
+                name.as_char_ptr(),
+                false,
+            )
+        })?;
+        let this = vdev.cast::<Device<T>>();
+
+        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and which
+        // does not move. A failure leaves `data` uninitialised.
+        if let Err(err) = unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) } {
+            // SAFETY: We own the reference. This frees the memory; nothing has to be dropped.
+            unsafe { kbindings::put_device(&raw mut (*vdev).dev) };
+            return Err(err.into());
+        }
+
+        // SAFETY: As above.
+        unsafe {
+            (&raw mut (*this).callbacks).write(params.callbacks);
+            (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
+        }
+
+        // SAFETY: As above. The table in the device lives as long as the device, and does not change
+        // once the device is registered.
+        unsafe {
+            (*vdev).vmap.dma_dev = parent;
+            (*vdev).mdev = request.mdev_raw();
+
+            if !params.without.is_empty() {
+                let ops = (&raw mut (*this).ops).cast::<bindings::vdpa_config_ops>();
+                ops.write(VTable::<T>::without(params.without));
+                (*vdev).config = ops;
+            }
+        }
+
+        // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer than
+        // the device is registered.
+        Ok(Self {
+            // SAFETY: Not null, `from_err_ptr()` has seen to errors.
+            dev: unsafe { NonNull::new_unchecked(this) },
+            _request: PhantomData,
+        })
+    }
+
+    /// Registers the device; from now on it belongs to the bus, until `dev_del`.
+    ///
+    /// Bus drivers are bound before this returns, if any are loaded: operations run, and with
+    /// virtio-vdpa the device starts to work. That a bus driver fails to bind is not an error.
+    ///
+    /// May sleep. Runs under `vdpa_dev_lock`, which `dev_add` holds.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if there is a vDPA device of that name, on any management device.
+    pub fn register(self) -> Result<&'r Device<T>> {
+        let dev = self.dev;
+
+        // SAFETY: By the type invariant, `dev` is valid, with `mdev` set, and not registered; `'r`
+        // does not outlive `dev_add`, in which the lock is held.
+        to_result(unsafe {
+            let vdev = (*dev.as_ptr()).as_raw();
+            bindings::_vdpa_register_device(vdev, (*dev.as_ptr()).nvqs().into())
+        })?;
+
+        // The bus owns the reference now.
+        core::mem::forget(self);
+
+        // SAFETY: `dev_del` does not run during `dev_add`, hence `dev` stays valid for `'r`.
+        Ok(unsafe { dev.as_ref() })
+    }
+}
+
+impl<T: Operations> Deref for UnregisteredDevice<'_, T> {
+    type Target = Device<T>;
+
+    #[inline]
+    fn deref(&self) -> &Device<T> {
+        // SAFETY: By the type invariant.
+        unsafe { self.dev.as_ref() }
+    }
+}
+
+impl<T: Operations> Drop for UnregisteredDevice<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, the device is valid, and it was never registered, or
+        // registering it has failed; either way no operation runs. Nobody else drops the data.
+        unsafe { Device::drop_data(self.dev) };
+
+        // SAFETY: By the type invariant, we hold this reference.
+        unsafe {
+            let vdev = self.dev.as_ptr().cast::<bindings::vdpa_device>();
+            kbindings::put_device(&raw mut (*vdev).dev);
+        }
+    }
+}
