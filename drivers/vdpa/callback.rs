@@ -145,9 +145,13 @@ impl Callbacks {
     ///
     /// # Context
     ///
-    /// Any, including hard interrupts. Not from within an operation of
-    /// [`Operations`](super::Operations), nor with a lock held that such an operation takes: the callback may
-    /// kick a virtqueue before it returns.
+    /// Any, including hard interrupts, except for [`Operations::kick_vq()`] and
+    /// [`Operations::kick_vq_with_data()`]; and not with a lock held that these take. The callback does not
+    /// sleep, but it may kick a virtqueue, of this device or another, before it returns: userspace can
+    /// use one eventfd for both.
+    ///
+    /// [`Operations::kick_vq()`]: super::Operations::kick_vq
+    /// [`Operations::kick_vq_with_data()`]: super::Operations::kick_vq_with_data
     pub fn call_vq(&self, idx: u16) -> bool {
         self.vqs.get(usize::from(idx)).is_some_and(Entry::call)
     }
