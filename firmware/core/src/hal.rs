@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! What the firmware needs of the card.
+//!
+//! Numbers of queues and address spaces are card-wide. The firmware passes only numbers below the limits of
+//! [`Capabilities`], and checks what the host sent before it gets here.
+
+use mooring_hw_regs::wire::{
+    AddressSpaceMode, ErrorCode, Extent, ExtentOperation, QueueErrorReason,
+};
+
+/// How much card there is. It never changes while the firmware runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// Virtqueues, all devices together.
+    pub queues: u16,
+    /// Device objects.
+    pub devices: u16,
+    /// Address spaces.
+    pub address_spaces: u16,
+    /// Fewest entries of a virtqueue.
+    pub min_queue_size: u16,
+    /// Most entries of a virtqueue.
+    pub max_queue_size: u16,
+    /// Bits of an I/O virtual address.
+    pub iova_bits: u8,
+    /// Bits of a bus address.
+    pub bus_bits: u8,
+    /// MSI-X vectors.
+    pub vectors: u16,
+    /// Extents in one update.
+    pub max_batch: u16,
+    /// Whether an address space can be 1:1.
+    pub identity: bool,
+    /// MAC address of the first device for which the host names none; those of the others count up from it.
+    pub mac_base: [u8; 6],
+}
+
+/// The host memory that a command's payload lies in couldn't be accessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadError;
+
+/// The path to command payloads. It doesn't pass through the on-chip IOMMU.
+pub trait PayloadMemory {
+    /// Reads from bus address `bus` on.
+    fn read_payload(&mut self, bus: u64, data: &mut [u8]) -> Result<(), PayloadError>;
+
+    /// Writes from bus address `bus` on.
+    fn write_payload(&mut self, bus: u64, data: &[u8]) -> Result<(), PayloadError>;
+}
+
+/// What the IOMMU knows of an address space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpaceState {
+    /// Extents in force.
+    pub extents: u32,
+    /// Bytes that they translate.
+    pub mapped_bytes: u64,
+    /// Sum of their digests.
+    pub digest: u64,
+    /// Accesses refused since [`Iommu::clear_faults`].
+    pub faults: u64,
+}
+
+/// The on-chip IOMMU, and the card memory that holds extents.
+pub trait Iommu {
+    /// Drops staged changes and all extents of a space and sets its mode. Returns when no DMA that the old translations
+    /// allowed is under way.
+    fn set_mode(&mut self, space: u16, mode: AddressSpaceMode);
+
+    /// Drops staged changes and begins an update.
+    fn begin(&mut self, space: u16);
+
+    /// Stages a change on top of those staged since [`begin`](Self::begin).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::Overlap`], [`ErrorCode::NotMapped`], [`ErrorCode::NoSpace`]; the change is then not staged.
+    fn stage(
+        &mut self,
+        space: u16,
+        operation: ExtentOperation,
+        extent: &Extent,
+    ) -> Result<(), ErrorCode>;
+
+    /// Puts all staged changes in force at once and makes the space translated. Returns when no DMA that a removed
+    /// extent allowed is under way.
+    fn commit(&mut self, space: u16);
+
+    /// Drops staged changes.
+    fn abort(&mut self, space: u16);
+
+    /// What there is to know of a space.
+    fn space_state(&self, space: u16) -> SpaceState;
+
+    /// Sets a space's count of faults to 0.
+    fn clear_faults(&mut self, space: u16);
+
+    /// Copies extents in the order of their I/O virtual addresses, after skipping `start` of them. Returns how many.
+    fn read_extents(&self, space: u16, start: u32, extents: &mut [Extent]) -> usize;
+}
+
+/// What a queue is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueRole {
+    /// Frames to the driver.
+    Receive,
+    /// Frames from the driver.
+    Transmit,
+    /// Commands from the driver to the device, which [`ControlProcessor`](crate::ControlProcessor) executes.
+    Control,
+}
+
+/// A queue to start, its set-up checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSetup {
+    /// Device that it belongs to.
+    pub device: u16,
+    /// What it is for.
+    pub role: QueueRole,
+    /// Entries, a power of two.
+    pub size: u16,
+    /// MSI-X vector, if it raises one.
+    pub vector: Option<u16>,
+    /// Address space that its memory lies in.
+    pub address_space: u16,
+    /// First index in the available ring.
+    pub avail_index: u16,
+    /// First index in the used ring.
+    pub used_index: u16,
+    /// I/O virtual address of the descriptor table.
+    pub descriptor_area: u64,
+    /// I/O virtual address of the available ring.
+    pub driver_area: u64,
+    /// I/O virtual address of the used ring.
+    pub device_area: u64,
+}
+
+/// Where a queue stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueuePosition {
+    /// The next index in the available ring.
+    pub avail_index: u16,
+    /// The next index in the used ring.
+    pub used_index: u16,
+    /// Whether it runs: it was started, and neither stopped nor failed since.
+    pub running: bool,
+}
+
+/// What a queue did since [`VirtqueueEngine::clear_statistics`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatistics {
+    /// Frames handed to the driver.
+    pub rx_frames: u64,
+    /// Their bytes, without virtio headers.
+    pub rx_bytes: u64,
+    /// Frames that found no buffer.
+    pub rx_dropped: u64,
+    /// Frames taken from the driver.
+    pub tx_frames: u64,
+    /// Their bytes, without virtio headers.
+    pub tx_bytes: u64,
+    /// Doorbell writes.
+    pub doorbells: u64,
+    /// Interrupts raised.
+    pub interrupts: u64,
+    /// Reads that the queue asked of the IOMMU.
+    pub dma_reads: u64,
+    /// Writes that the queue asked of the IOMMU.
+    pub dma_writes: u64,
+    /// Times that it stopped on an error.
+    pub queue_errors: u64,
+}
+
+/// The head of a chain that a driver made available on a control queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlChain {
+    /// Bytes that the driver wrote.
+    pub readable: u64,
+}
+
+/// The virtqueue engines.
+pub trait VirtqueueEngine {
+    /// Starts a queue that doesn't run.
+    fn start(&mut self, queue: u16, setup: &QueueSetup);
+
+    /// Stops a queue. Returns when none of its DMA and interrupts is under way. Its position stays readable.
+    fn stop(&mut self, queue: u16);
+
+    /// Forgets the set-up and position of a queue that doesn't run.
+    fn clear(&mut self, queue: u16);
+
+    /// Where the queue stands.
+    fn position(&self, queue: u16) -> QueuePosition;
+
+    /// What the queue did.
+    fn statistics(&self, queue: u16) -> QueueStatistics;
+
+    /// Sets the queue's statistics to 0.
+    fn clear_statistics(&mut self, queue: u16);
+
+    /// Takes the next chain of a control queue. It stays taken until [`complete_control`](Self::complete_control).
+    fn take_control(&mut self, queue: u16) -> Option<ControlChain>;
+
+    /// Copies what the driver wrote into the taken chain, from `offset` on. Returns `false` if that is beyond its end or
+    /// failed.
+    fn read_control(&mut self, queue: u16, offset: u64, data: &mut [u8]) -> bool;
+
+    /// Answers the taken chain and gives it back to the driver.
+    fn complete_control(&mut self, queue: u16, ack: u8);
+}
+
+/// Which frames a device takes of those that the switch hands to its port without knowing that they are for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceiveFilter {
+    /// All of them.
+    pub promiscuous: bool,
+    /// All with a multicast address. Broadcasts are always taken.
+    pub all_multicast: bool,
+    /// All with a multicast address, because the driver listed some.
+    pub table_multicast: bool,
+    /// All with an individual address, because the driver listed some beside the device's own.
+    pub table_unicast: bool,
+}
+
+impl Default for ReceiveFilter {
+    /// A device is promiscuous until a driver says otherwise, for drivers that can't.
+    fn default() -> Self {
+        Self {
+            promiscuous: true,
+            all_multicast: false,
+            table_multicast: false,
+            table_unicast: false,
+        }
+    }
+}
+
+/// The L2 switch and the part of the virtqueue engines that chooses a queue for a frame.
+pub trait Switch {
+    /// Adds the port of a device. Its receive queue of pair `n` is `first_queue + 2n`.
+    fn add_port(&mut self, device: u16, first_queue: u16, mac: [u8; 6], mtu: u16);
+
+    /// Removes the port of a device.
+    fn remove_port(&mut self, device: u16);
+
+    /// Sets the address whose frames go to the device and to no other port.
+    fn set_mac(&mut self, device: u16, mac: [u8; 6]);
+
+    /// Sets what else the device takes.
+    fn set_filter(&mut self, device: u16, filter: ReceiveFilter);
+
+    /// Sets how many queue pairs receive.
+    fn set_pairs(&mut self, device: u16, pairs: u16);
+}
+
+/// A refused access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Address space that it went through.
+    pub address_space: u16,
+    /// Its first I/O virtual address.
+    pub iova: u64,
+    /// Its length in bytes.
+    pub length: u32,
+    /// `PERMISSION_READ` or `PERMISSION_WRITE`.
+    pub permission: u32,
+}
+
+/// A queue that stopped by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueFailure {
+    /// The queue.
+    pub queue: u16,
+    /// Why.
+    pub reason: QueueErrorReason,
+    /// The access that the IOMMU refused, if that is why.
+    pub fault: Option<Fault>,
+}
+
+/// The whole card.
+pub trait Hal: Iommu + VirtqueueEngine + Switch + PayloadMemory {
+    /// How much of it there is.
+    fn capabilities(&self) -> Capabilities;
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Queue set-up, and the checks on it.
+
+use mooring_hw_regs::wire::{
+    AddressSpaceMode, ErrorCode, QueueEnable, QueueSelect, QueueState, NO_VECTOR,
+    QUEUE_ALLOW_IDENTITY,
+};
+
+use crate::cp::{done, result, Outcome};
+use crate::device::Devices;
+use crate::hal::{Capabilities, Hal, QueueSetup};
+use crate::iommu::{fits, AddressSpaces};
+
+/// `Opcode::QueueEnable`.
+pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
+    devices: &mut Devices<D, Q>,
+    spaces: &AddressSpaces<S>,
+    hal: &mut H,
+    device: u16,
+    arguments: &QueueEnable,
+) -> Outcome {
+    let object = devices.get(device)?;
+    let index = arguments.queue.get();
+    let queue = object.queue(index)?;
+    let role = object.role(index);
+    check(&hal.capabilities(), arguments)?;
+    let address_space = arguments.address_space.get();
+    let mode = spaces.mode(address_space)?;
+    if hal.position(queue).running {
+        return Err(ErrorCode::Busy);
+    }
+    let allow_identity = arguments.flags.get() & QUEUE_ALLOW_IDENTITY != 0;
+    if !allow_identity && mode != AddressSpaceMode::Translated {
+        return Err(ErrorCode::NotTranslated);
+    }
+
+    let record = devices.queue_mut(queue)?;
+    record.address_space = address_space;
+    record.allow_identity = allow_identity;
+    hal.start(
+        queue,
+        &QueueSetup {
+            device,
+            role,
+            size: arguments.size.get(),
+            vector: Some(arguments.vector.get()).filter(|vector| *vector != NO_VECTOR),
+            address_space,
+            avail_index: arguments.avail_index.get(),
+            used_index: arguments.used_index.get(),
+            descriptor_area: arguments.descriptor_area.get(),
+            driver_area: arguments.driver_area.get(),
+            device_area: arguments.device_area.get(),
+        },
+    );
+    done()
+}
+
+/// Checks all arguments that depend on nothing but the card's limits.
+fn check(capabilities: &Capabilities, arguments: &QueueEnable) -> Result<(), ErrorCode> {
+    let size = arguments.size.get();
+    let vector = arguments.vector.get();
+    let length = u64::from(size);
+    let good = arguments.flags.get() & !QUEUE_ALLOW_IDENTITY == 0
+        && size.is_power_of_two()
+        && (capabilities.min_queue_size..=capabilities.max_queue_size).contains(&size)
+        && (vector == NO_VECTOR || vector < capabilities.vectors)
+        && area(arguments.descriptor_area.get(), 16, 16 * length, capabilities)
+        // Flags, index and event index beside the entries.
+        && area(arguments.driver_area.get(), 2, 6 + 2 * length, capabilities)
+        && area(arguments.device_area.get(), 4, 6 + 8 * length, capabilities);
+    if good {
+        Ok(())
+    } else {
+        Err(ErrorCode::InvalidArgument)
+    }
+}
+
+/// Whether a ring area is aligned and lies within the I/O virtual addresses that the card handles.
+fn area(iova: u64, alignment: u64, length: u64, capabilities: &Capabilities) -> bool {
+    iova % alignment == 0 && fits(iova, length, capabilities.iova_bits)
+}
+
+/// `Opcode::QueueDisable`.
+pub(crate) fn disable<H: Hal, const D: usize, const Q: usize>(
+    devices: &Devices<D, Q>,
+    hal: &mut H,
+    device: u16,
+    arguments: &QueueSelect,
+) -> Outcome {
+    let queue = devices.get(device)?.queue(arguments.queue.get())?;
+    hal.stop(queue);
+    query(devices, hal, device, arguments)
+}
+
+/// `Opcode::QueueQuery`.
+pub(crate) fn query<H: Hal, const D: usize, const Q: usize>(
+    devices: &Devices<D, Q>,
+    hal: &H,
+    device: u16,
+    arguments: &QueueSelect,
+) -> Outcome {
+    let position = hal.position(devices.get(device)?.queue(arguments.queue.get())?);
+    result(&QueueState {
+        avail_index: position.avail_index.into(),
+        used_index: position.used_index.into(),
+        running: u16::from(position.running).into(),
+        reserved: 0.into(),
+    })
+}
