@@ -2,9 +2,34 @@
 
 //! The card: all hardware blocks put together.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::{CardConfig, ConfigError, Doorbells, FrameObserver, HostMemory, Uplink};
+use mooring_firmware::hal::QueueRole;
+use mooring_hw_regs::regs::{
+    CpControl, CpState, IommuCommands, IommuFaults, BAR_DOORBELLS, BAR_REGISTERS, DOORBELL_STRIDE,
+    REGISTERS_SIZE,
+};
+use mooring_hw_regs::wire::{QueueErrorReason, STATUS_OK};
+
+use crate::cmdq::Cmdq;
+use crate::cp::{Blocks, CpRegisters, Firmware};
+use crate::eventq::Eventq;
+use crate::limit::LogLimit;
+use crate::memory::Bus;
+use crate::net::{self, HEADER_SIZE, MAX_FRAME};
+use crate::registers::RegisterFile;
+use crate::switch::Route;
+use crate::vq::Received;
+use crate::{
+    info, CardConfig, ConfigError, Direction, Doorbells, FrameObserver, HostMemory, Port, Uplink,
+};
+
+/// Commands, frames of a queue, control commands and frames from the uplink that one step handles at most.
+const COMMANDS: usize = 16;
+const QUEUE_FRAMES: usize = 64;
+const CONTROL_COMMANDS: usize = 16;
+const UPLINK_FRAMES: usize = 64;
 
 /// The way to the host's interrupt controller.
 pub trait Interrupts: Send {
@@ -14,35 +39,97 @@ pub trait Interrupts: Send {
 
 /// A whole card behind its BARs.
 pub struct Card {
+    config: CardConfig,
+    registers: RegisterFile,
+    cp: CpRegisters,
+    firmware: Box<Firmware>,
+    cmdq: Cmdq,
+    eventq: Eventq,
+    blocks: Blocks,
     doorbells: Arc<Doorbells>,
+    memory: Arc<dyn HostMemory>,
+    interrupts: Box<dyn Interrupts>,
+    /// Vectors that wait until the card is a bus master again.
+    withheld: BTreeSet<u16>,
+    uplink: Box<dyn Uplink>,
+    observer: Option<Box<dyn FrameObserver>>,
+    limit: LogLimit,
+    /// Scratch: the packet at hand, and what the uplink fills.
+    packet: Vec<u8>,
+    frame: Vec<u8>,
 }
 
 impl Card {
-    /// A card after power-on.
+    /// A card after power-on, a bus master. Call [`step`](Self::step) to let it boot.
     ///
     /// # Errors
     ///
     /// The first field of `config` that is out of its range.
     pub fn new(
         config: CardConfig,
-        _memory: Arc<dyn HostMemory>,
-        _interrupts: Box<dyn Interrupts>,
-        _uplink: Box<dyn Uplink>,
-        _observer: Option<Box<dyn FrameObserver>>,
+        memory: Arc<dyn HostMemory>,
+        interrupts: Box<dyn Interrupts>,
+        uplink: Box<dyn Uplink>,
+        observer: Option<Box<dyn FrameObserver>>,
     ) -> Result<Card, ConfigError> {
         config.validate()?;
+        let doorbells = Arc::new(Doorbells::new(config.queues));
+        let mut registers = RegisterFile::new();
+        info::set_up(&config, &mut registers);
         Ok(Card {
-            doorbells: Arc::new(Doorbells::new(config.queues)),
+            cp: CpRegisters::boot(&mut registers),
+            registers,
+            firmware: Box::new(Firmware::new()),
+            cmdq: Cmdq::default(),
+            eventq: Eventq::default(),
+            blocks: Blocks::new(
+                &config,
+                Bus::new(memory.clone(), config.bus_bits),
+                doorbells.clone(),
+            ),
+            config,
+            doorbells,
+            memory,
+            interrupts,
+            withheld: BTreeSet::new(),
+            uplink,
+            observer,
+            limit: LogLimit::default(),
+            packet: Vec::new(),
+            frame: Vec::new(),
         })
     }
 
     /// Reads from BAR 0 or 2. Never fails: it answers as hardware would.
-    pub fn read(&mut self, _bar: u8, _offset: u64, data: &mut [u8]) {
-        data.fill(0xff);
+    pub fn read(&mut self, bar: u8, offset: u64, data: &mut [u8]) {
+        match (u32::from(bar), register_offset(offset, data.len())) {
+            (BAR_REGISTERS, Some(offset)) => {
+                self.refresh(offset);
+                data.copy_from_slice(&self.registers.host_read(offset).to_le_bytes());
+            }
+            // Doorbells hold nothing.
+            (BAR_DOORBELLS, _) => data.fill(0),
+            _ => data.fill(0xff),
+        }
     }
 
     /// Writes to BAR 0 or 2. Never fails: what hardware would ignore is ignored. Call [`step`](Self::step) afterwards.
-    pub fn write(&mut self, _bar: u8, _offset: u64, _data: &[u8]) {}
+    pub fn write(&mut self, bar: u8, offset: u64, data: &[u8]) {
+        match u32::from(bar) {
+            BAR_REGISTERS => {
+                let word = data.first_chunk().copied().map(u32::from_le_bytes);
+                if let (Some(offset), Some(word)) = (register_offset(offset, data.len()), word) {
+                    self.write_register(offset, word);
+                }
+            }
+            BAR_DOORBELLS if offset % (DOORBELL_STRIDE as u64) < 4 => {
+                if let Ok(queue) = u16::try_from(offset / DOORBELL_STRIDE as u64) {
+                    self.doorbells.ring(queue);
+                }
+            }
+            _ => {}
+        }
+    }
 
     /// The doorbells, to ring them without the card's lock.
     pub fn doorbells(&self) -> Arc<Doorbells> {
@@ -51,13 +138,303 @@ impl Card {
 
     /// Does a bounded amount of work: boot, commands, queues, uplink. Returns whether there is more to do.
     pub fn step(&mut self) -> bool {
-        false
+        if self.cp.state(&self.registers) != CpState::Ready as u32 {
+            log::debug!("cp: ready");
+            self.cp.set_state(&mut self.registers, CpState::Ready);
+        }
+        self.commands();
+        self.queues();
+        let more_frames = self.receive_from_uplink();
+        self.raise_queue_interrupts();
+        self.tell_failures();
+        more_frames || self.cmdq.has_commands() || self.doorbells.any()
     }
 
     /// Resets the card: a function-level reset, or `cp.CONTROL.reset`. Call [`step`](Self::step) afterwards.
-    pub fn reset(&mut self) {}
+    pub fn reset(&mut self) {
+        log::info!("card: reset");
+        let master = self.blocks.bus.is_master();
+        self.registers = RegisterFile::new();
+        info::set_up(&self.config, &mut self.registers);
+        self.cp = CpRegisters::boot(&mut self.registers);
+        *self.firmware = Firmware::new();
+        self.cmdq = Cmdq::default();
+        self.eventq = Eventq::default();
+        let mut bus = Bus::new(self.memory.clone(), self.config.bus_bits);
+        bus.set_master(master);
+        self.blocks = Blocks::new(&self.config, bus, self.doorbells.clone());
+        self.withheld.clear();
+        for word in 0..self.doorbells.words() {
+            self.doorbells.take(word);
+        }
+    }
 
     /// Allows or forbids the card to be a bus master, as the bit of PCI's command register does. While it is forbidden
     /// every DMA fails and interrupts are withheld.
-    pub fn set_bus_master(&mut self, _on: bool) {}
+    pub fn set_bus_master(&mut self, on: bool) {
+        self.blocks.bus.set_master(on);
+        if on {
+            for vector in std::mem::take(&mut self.withheld) {
+                self.interrupts.raise(vector);
+            }
+        }
+    }
+
+    /// Brings a register up to date that changes by itself.
+    fn refresh(&mut self, offset: usize) {
+        match offset {
+            // CAST: the registers count modulo 2^32.
+            IommuCommands::OFFSET => self
+                .registers
+                .set(offset, self.firmware.iommu_commands() as u32),
+            IommuFaults::OFFSET => self.registers.set(offset, self.blocks.iommu.faults()),
+            _ => self.cp.refresh(&mut self.registers),
+        }
+    }
+
+    fn write_register(&mut self, offset: usize, word: u32) {
+        if self.cmdq.ignores(offset) || self.eventq.ignores(offset) {
+            return;
+        }
+        let strobes = self.registers.host_write(offset, word);
+        if offset == CpControl::OFFSET && CpControl(strobes).reset() {
+            self.reset();
+            return;
+        }
+        self.cmdq
+            .written(offset, &mut self.registers, self.config.vectors);
+        self.eventq
+            .written(offset, &mut self.registers, self.config.vectors);
+    }
+
+    fn raise(&mut self, vector: u16) {
+        if self.blocks.bus.is_master() {
+            self.interrupts.raise(vector);
+        } else {
+            self.withheld.insert(vector);
+        }
+    }
+
+    fn commands(&mut self) {
+        let mut completed = false;
+        for _ in 0..COMMANDS {
+            let Some(command) = self.cmdq.fetch(&self.blocks.bus, &mut self.registers) else {
+                break;
+            };
+            let completion = self.firmware.execute(&mut self.blocks, &command);
+            if completion.status.get() != STATUS_OK && self.limit.allows() {
+                log::warn!(
+                    "cmdq: refused with status {}: {command:x?}",
+                    completion.status.get()
+                );
+            }
+            completed |= self
+                .cmdq
+                .complete(&self.blocks.bus, &mut self.registers, &completion);
+        }
+        if completed {
+            self.raise(self.cmdq.vector());
+        }
+    }
+
+    /// Serves the queues whose doorbells were rung.
+    fn queues(&mut self) {
+        for word in 0..self.doorbells.words() {
+            let mut pending = self.doorbells.take(word);
+            while pending != 0 {
+                // CAST: there are 64 words of 64 bits at most.
+                let queue = (word * 64) as u16 + pending.trailing_zeros() as u16;
+                pending &= pending - 1;
+                let more = match self.blocks.engine.role(queue) {
+                    Some(QueueRole::Transmit) => self.transmit(queue),
+                    Some(QueueRole::Control) => {
+                        self.firmware
+                            .serve_control_queue(&mut self.blocks, queue, CONTROL_COMMANDS)
+                    }
+                    // A receive queue is looked at when a frame comes.
+                    Some(QueueRole::Receive) | None => false,
+                };
+                if more {
+                    self.doorbells.mark(queue);
+                }
+            }
+        }
+    }
+
+    /// Forwards what a transmit queue holds. Returns whether there may be more.
+    fn transmit(&mut self, queue: u16) -> bool {
+        let Some(device) = self.blocks.engine.device(queue) else {
+            return false;
+        };
+        let mut packet = std::mem::take(&mut self.packet);
+        let mut more = true;
+        for _ in 0..QUEUE_FRAMES {
+            let (engine, mut dma) = self.blocks.engine();
+            more = engine.transmit(&mut dma, queue, &mut packet);
+            if !more {
+                break;
+            }
+            net::set_receive_header(&mut packet);
+            let frame = net::frame(&packet);
+            let fits = self
+                .blocks
+                .net
+                .get(usize::from(device))
+                .and_then(Option::as_ref)
+                .is_some_and(|net| net.fits(frame));
+            if fits {
+                self.forward(Port::Device(device), &packet);
+            } else if self.limit.allows() {
+                log::warn!(
+                    "net {device}: sends a frame of {} bytes, which is dropped",
+                    frame.len()
+                );
+            }
+        }
+        self.packet = packet;
+        more
+    }
+
+    /// Forwards what came from the uplink. Returns whether there may be more.
+    fn receive_from_uplink(&mut self) -> bool {
+        let mut packet = std::mem::take(&mut self.packet);
+        let mut frame = std::mem::take(&mut self.frame);
+        let mut more = true;
+        for _ in 0..UPLINK_FRAMES {
+            more = match self.uplink.receive(&mut frame) {
+                Ok(more) => more,
+                Err(error) => {
+                    if self.limit.allows() {
+                        log::warn!("uplink: receiving: {error}");
+                    }
+                    false
+                }
+            };
+            if !more {
+                break;
+            }
+            if frame.len() > MAX_FRAME {
+                continue;
+            }
+            packet.clear();
+            packet.resize(HEADER_SIZE, 0);
+            net::set_receive_header(&mut packet);
+            packet.extend_from_slice(&frame);
+            self.forward(Port::Uplink, &packet);
+        }
+        self.packet = packet;
+        self.frame = frame;
+        more
+    }
+
+    /// Switches a packet.
+    fn forward(&mut self, source: Port, packet: &[u8]) {
+        let frame = net::frame(packet);
+        self.observe(source, Direction::FromPort, frame);
+        match self.blocks.switch.route(source, frame) {
+            Route::Drop => {}
+            Route::One(port) => self.hand_over(port, packet),
+            Route::Flood => {
+                // CAST: there are 1024 devices at most.
+                for device in 0..self.blocks.net.len() as u16 {
+                    if source != Port::Device(device) {
+                        self.hand_over(Port::Device(device), packet);
+                    }
+                }
+                if source != Port::Uplink {
+                    self.hand_over(Port::Uplink, packet);
+                }
+            }
+        }
+    }
+
+    /// Hands a packet to a port.
+    fn hand_over(&mut self, port: Port, packet: &[u8]) {
+        let frame = net::frame(packet);
+        let device = match port {
+            Port::Uplink => {
+                self.observe(port, Direction::ToPort, frame);
+                if let Err(error) = self.uplink.send(frame) {
+                    if self.limit.allows() {
+                        log::warn!("uplink: sending: {error}");
+                    }
+                }
+                return;
+            }
+            Port::Device(device) => device,
+        };
+        let Some(Some(net)) = self.blocks.net.get(usize::from(device)) else {
+            return;
+        };
+        if !net.accepts(frame) || !net.fits(frame) {
+            return;
+        }
+        for queue in net.receive_queues(frame) {
+            let (engine, mut dma) = self.blocks.engine();
+            match engine.receive(&mut dma, queue, packet) {
+                Received::Stopped => continue,
+                Received::Delivered | Received::Dropped => {
+                    self.observe(port, Direction::ToPort, frame);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn observe(&mut self, port: Port, direction: Direction, frame: &[u8]) {
+        if let Some(observer) = &mut self.observer {
+            observer.frame(port, direction, frame);
+        }
+    }
+
+    fn raise_queue_interrupts(&mut self) {
+        let Self {
+            blocks,
+            interrupts,
+            withheld,
+            ..
+        } = self;
+        let master = blocks.bus.is_master();
+        let (engine, mut dma) = blocks.engine();
+        engine.raise_interrupts(&mut dma, |vector| {
+            if master {
+                interrupts.raise(vector);
+            } else {
+                withheld.insert(vector);
+            }
+        });
+    }
+
+    /// Tells the host of queues that stopped on errors.
+    fn tell_failures(&mut self) {
+        let mut told = None;
+        for failure in self.blocks.engine.take_failures() {
+            if self.limit.allows() {
+                match (failure.reason, failure.fault) {
+                    (_, Some(fault)) => {
+                        log::warn!("vq {}: stops: the IOMMU refused {fault:x?}", failure.queue)
+                    }
+                    (QueueErrorReason::Access, None) => {
+                        log::warn!("vq {}: stops: the bus failed an access", failure.queue)
+                    }
+                    (reason, None) => log::warn!("vq {}: stops: {reason:?} error", failure.queue),
+                }
+            }
+            for event in self.firmware.failure_events(&failure).into_iter().flatten() {
+                told = self
+                    .eventq
+                    .post(&self.blocks.bus, &mut self.registers, &event)
+                    .or(told);
+            }
+        }
+        if let Some(vector) = told {
+            self.raise(vector);
+        }
+    }
+}
+
+/// The offset of a register, if the access is one that registers take: 32 bits, aligned, inside the BAR.
+fn register_offset(offset: u64, length: usize) -> Option<usize> {
+    let offset = usize::try_from(offset).ok()?;
+    (length == 4 && offset % 4 == 0 && offset < REGISTERS_SIZE).then_some(offset)
 }

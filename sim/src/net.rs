@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The network side of the devices.
+//! The network side of the devices: virtio-net headers, and which queue a frame goes to.
+
+use mooring_firmware::hal::ReceiveFilter;
 
 /// What the uplink port is plugged into.
 pub trait Uplink: Send {
@@ -12,4 +14,162 @@ pub trait Uplink: Send {
 
     /// What to wait on for the next frame, if one can.
     fn fd(&self) -> Option<std::os::fd::RawFd>;
+}
+
+/// Bytes of a virtio-net header, as it is with `VIRTIO_F_VERSION_1`.
+pub(crate) const HEADER_SIZE: usize = 12;
+
+/// Bytes of an Ethernet header.
+pub(crate) const ETHERNET_HEADER: usize = 14;
+
+/// Bytes of the longest frame: Ethernet header, VLAN tag, the largest MTU.
+pub(crate) const MAX_FRAME: usize = ETHERNET_HEADER + 4 + 65535;
+
+/// The header of a received packet: no offloads, one buffer.
+const RECEIVE_HEADER: [u8; HEADER_SIZE] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+
+/// Turns a packet from a driver into one for a driver. The offloads in its header are of no interest: none is offered.
+pub(crate) fn set_receive_header(packet: &mut [u8]) {
+    if let Some(header) = packet.first_chunk_mut() {
+        *header = RECEIVE_HEADER;
+    }
+}
+
+/// Whether a packet begins with the header of a received one.
+pub(crate) fn is_receive_header(packet: &[u8]) -> bool {
+    packet.starts_with(&RECEIVE_HEADER)
+}
+
+/// The frame in a packet.
+pub(crate) fn frame(packet: &[u8]) -> &[u8] {
+    packet.get(HEADER_SIZE..).unwrap_or_default()
+}
+
+/// A device as the network sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NetDevice {
+    first_queue: u16,
+    pub mac: [u8; 6],
+    mtu: u16,
+    pub pairs: u16,
+    pub filter: ReceiveFilter,
+}
+
+impl NetDevice {
+    pub fn new(first_queue: u16, mac: [u8; 6], mtu: u16) -> Self {
+        Self {
+            first_queue,
+            mac,
+            mtu,
+            pairs: 1,
+            filter: ReceiveFilter::default(),
+        }
+    }
+
+    /// Whether a frame is as long as the device's frames may be.
+    pub fn fits(&self, frame: &[u8]) -> bool {
+        (ETHERNET_HEADER..=ETHERNET_HEADER + 4 + usize::from(self.mtu)).contains(&frame.len())
+    }
+
+    /// Whether the device takes a frame that reached its port.
+    pub fn accepts(&self, frame: &[u8]) -> bool {
+        let Some(destination) = frame.first_chunk::<6>() else {
+            return false;
+        };
+        let multicast = destination[0] & 1 != 0;
+        *destination == self.mac
+            || *destination == [0xff; 6]
+            || self.filter.promiscuous
+            || (multicast && (self.filter.all_multicast || self.filter.table_multicast))
+            || (!multicast && self.filter.table_unicast)
+    }
+
+    /// The receive queues for a frame: that of its flow first, then that of the first pair, for when the other doesn't
+    /// run.
+    pub fn receive_queues(&self, frame: &[u8]) -> [u16; 2] {
+        let pair = match self.pairs {
+            0 | 1 => 0,
+            pairs => (flow_hash(frame) % u32::from(pairs)) as u16,
+        };
+        [self.first_queue + 2 * pair, self.first_queue]
+    }
+}
+
+/// A hash that is the same for all frames of a flow: addresses and ports of IPv4 and IPv6, MAC addresses of the rest.
+fn flow_hash(frame: &[u8]) -> u32 {
+    // FNV-1a: nobody is harmed by collisions but those who make them.
+    let fnv = |bytes: &[u8]| {
+        bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        })
+    };
+    let part = |from: usize, length: usize| frame.get(from..from + length);
+    let hash = match part(12, 2) {
+        // IPv4 without options, not a fragment, with a protocol that has ports: addresses and ports are adjacent.
+        Some([0x08, 0x00]) => {
+            let plain = part(14, 1) == Some(&[0x45])
+                && matches!(part(20, 2), Some([a, b]) if a & 0x3f == 0 && *b == 0);
+            let ports = matches!(part(23, 1), Some([6 | 17]));
+            part(26, if plain && ports { 12 } else { 8 }).map(fnv)
+        }
+        Some([0x86, 0xdd]) => {
+            let ports = matches!(part(20, 1), Some([6 | 17]));
+            part(22, if ports { 36 } else { 32 }).map(fnv)
+        }
+        _ => None,
+    };
+    let hash = hash.or_else(|| part(0, 12).map(fnv)).unwrap_or(0);
+    hash ^ (hash >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filter() {
+        let mac = [2, 0, 0, 0, 0, 1];
+        let mut device = NetDevice::new(0, mac, 1500);
+        let frame = |destination: [u8; 6]| [&destination[..], &[0; 54]].concat();
+        let (own, other) = (frame(mac), frame([2, 0, 0, 0, 0, 2]));
+        let (multicast, broadcast) = (frame([1, 0, 0x5e, 0, 0, 1]), frame([0xff; 6]));
+        assert!([&own, &other, &multicast, &broadcast]
+            .iter()
+            .all(|frame| device.accepts(frame)));
+        device.filter.promiscuous = false;
+        assert!(device.accepts(&own) && device.accepts(&broadcast));
+        assert!(!device.accepts(&other) && !device.accepts(&multicast));
+        device.filter.table_multicast = true;
+        assert!(!device.accepts(&other) && device.accepts(&multicast));
+        device.filter.table_unicast = true;
+        assert!(device.accepts(&other));
+    }
+
+    #[test]
+    fn flows_keep_their_queue_and_spread() {
+        let mut device = NetDevice::new(10, [2, 0, 0, 0, 0, 1], 1500);
+        device.pairs = 4;
+        let udp = |port: u16| {
+            let mut frame = vec![0; 60];
+            frame[12..14].copy_from_slice(&[8, 0]);
+            frame[14] = 0x45;
+            frame[23] = 17;
+            frame[34..36].copy_from_slice(&port.to_be_bytes());
+            frame
+        };
+        let queues: Vec<u16> = (0..64)
+            .map(|port| device.receive_queues(&udp(port))[0])
+            .collect();
+        assert!(queues.iter().all(|queue| [10, 12, 14, 16].contains(queue)));
+        assert!(
+            [10, 12, 14, 16].iter().all(|queue| queues.contains(queue)),
+            "{queues:?}"
+        );
+        let mut longer = udp(7);
+        longer.resize(1000, 1);
+        assert_eq!(
+            device.receive_queues(&longer),
+            device.receive_queues(&udp(7))
+        );
+    }
 }

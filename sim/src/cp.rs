@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The control processor: the firmware's core, linked natively, and the blocks that it drives.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use mooring_firmware::hal::{
+    self, Capabilities, ControlChain, PayloadError, QueuePosition, QueueSetup, ReceiveFilter,
+};
+use mooring_firmware::ControlProcessor;
+use mooring_hw_regs::regs::{CpFirmwareVersion, CpHeartbeat, CpState, CpStatus};
+use mooring_hw_regs::wire::{AddressSpaceMode, ErrorCode, Extent, ExtentOperation};
+
+use crate::iommu::{Iommu, Piece};
+use crate::memory::Bus;
+use crate::net::NetDevice;
+use crate::registers::RegisterFile;
+use crate::switch::Switch;
+use crate::vq::{Dma, Engine};
+use crate::{CardConfig, Doorbells};
+
+/// The firmware with tables for the largest card that the registers can describe.
+pub(crate) type Firmware = ControlProcessor<1024, 4096, 4096>;
+
+/// Heartbeats in a second.
+const HEARTBEAT: u128 = 10;
+
+/// The registers of the control processor.
+pub(crate) struct CpRegisters {
+    boot: Instant,
+}
+
+impl CpRegisters {
+    /// The control processor boots.
+    pub fn boot(registers: &mut RegisterFile) -> Self {
+        let (major, minor, patch) = mooring_firmware::VERSION;
+        let version = CpFirmwareVersion(0)
+            .with_major(major)
+            .with_minor(minor)
+            .with_patch(patch);
+        registers.set(CpFirmwareVersion::OFFSET, version.0);
+        let cp = Self {
+            boot: Instant::now(),
+        };
+        cp.set_state(registers, CpState::Booting);
+        cp
+    }
+
+    pub fn set_state(&self, registers: &mut RegisterFile, state: CpState) {
+        // CAST: the enumeration's numbers are those of the field, four bits wide.
+        registers.set(CpStatus::OFFSET, state as u32);
+    }
+
+    pub fn state(&self, registers: &RegisterFile) -> u32 {
+        registers.get(CpStatus::OFFSET)
+    }
+
+    /// Lets the heart beat before the host looks. It follows the clock, so that an idle model may sleep.
+    pub fn refresh(&self, registers: &mut RegisterFile) {
+        let beats = self.boot.elapsed().as_millis() * HEARTBEAT / 1000;
+        registers.set(CpHeartbeat::OFFSET, beats as u32);
+    }
+}
+
+/// The blocks that the firmware drives.
+pub(crate) struct Blocks {
+    pub capabilities: Capabilities,
+    pub bus: Bus,
+    pub iommu: Iommu,
+    pub engine: Engine,
+    pub switch: Switch,
+    /// The devices as the network sees them, by number.
+    pub net: Box<[Option<NetDevice>]>,
+    pieces: Vec<Piece>,
+}
+
+impl Blocks {
+    pub fn new(config: &CardConfig, bus: Bus, doorbells: Arc<Doorbells>) -> Self {
+        Self {
+            capabilities: Capabilities {
+                queues: config.queues,
+                devices: config.devices,
+                address_spaces: config.address_spaces,
+                min_queue_size: config.min_queue_size,
+                max_queue_size: config.max_queue_size,
+                iova_bits: config.iova_bits,
+                bus_bits: config.bus_bits,
+                vectors: config.vectors,
+                max_batch: config.max_batch,
+                identity: config.identity,
+                mac_base: config.mac_base,
+            },
+            bus,
+            iommu: Iommu::new(config.address_spaces, config.extents),
+            engine: Engine::new(config.queues, doorbells),
+            switch: Switch::default(),
+            net: vec![None; usize::from(config.devices)].into_boxed_slice(),
+            pieces: Vec::new(),
+        }
+    }
+
+    /// The engines, and their way to host memory.
+    pub fn engine(&mut self) -> (&mut Engine, Dma<'_>) {
+        let dma = Dma {
+            iommu: &mut self.iommu,
+            bus: &self.bus,
+            pieces: &mut self.pieces,
+        };
+        (&mut self.engine, dma)
+    }
+
+    fn net_mut(&mut self, device: u16) -> Option<&mut NetDevice> {
+        self.net.get_mut(usize::from(device))?.as_mut()
+    }
+}
+
+impl hal::Hal for Blocks {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+}
+
+impl hal::PayloadMemory for Blocks {
+    fn read_payload(&mut self, bus: u64, data: &mut [u8]) -> Result<(), PayloadError> {
+        self.bus.read(bus, data).map_err(|_| PayloadError)
+    }
+
+    fn write_payload(&mut self, bus: u64, data: &[u8]) -> Result<(), PayloadError> {
+        self.bus.write(bus, data).map_err(|_| PayloadError)
+    }
+}
+
+impl hal::Iommu for Blocks {
+    fn set_mode(&mut self, space: u16, mode: AddressSpaceMode) {
+        self.iommu.set_mode(space, mode);
+    }
+
+    fn begin(&mut self, space: u16) {
+        self.iommu.begin(space);
+    }
+
+    fn stage(
+        &mut self,
+        space: u16,
+        operation: ExtentOperation,
+        extent: &Extent,
+    ) -> Result<(), ErrorCode> {
+        self.iommu.stage(space, operation, extent)
+    }
+
+    fn commit(&mut self, space: u16) {
+        self.iommu.commit(space);
+    }
+
+    fn abort(&mut self, space: u16) {
+        self.iommu.abort(space);
+    }
+
+    fn space_state(&self, space: u16) -> hal::SpaceState {
+        self.iommu.space_state(space)
+    }
+
+    fn clear_faults(&mut self, space: u16) {
+        self.iommu.clear_faults(space);
+    }
+
+    fn read_extents(&self, space: u16, start: u32, extents: &mut [Extent]) -> usize {
+        self.iommu.read_extents(space, start, extents)
+    }
+}
+
+impl hal::VirtqueueEngine for Blocks {
+    fn start(&mut self, queue: u16, setup: &QueueSetup) {
+        log::debug!("vq {queue}: starts: {setup:x?}");
+        self.engine.start(queue, setup);
+    }
+
+    fn stop(&mut self, queue: u16) {
+        self.engine.stop(queue);
+    }
+
+    fn clear(&mut self, queue: u16) {
+        self.engine.clear(queue);
+    }
+
+    fn position(&self, queue: u16) -> QueuePosition {
+        self.engine.position(queue)
+    }
+
+    fn statistics(&self, queue: u16) -> hal::QueueStatistics {
+        self.engine.statistics(queue)
+    }
+
+    fn clear_statistics(&mut self, queue: u16) {
+        self.engine.clear_statistics(queue);
+    }
+
+    fn take_control(&mut self, queue: u16) -> Option<ControlChain> {
+        let (engine, mut dma) = self.engine();
+        engine.take_control(&mut dma, queue)
+    }
+
+    fn read_control(&mut self, queue: u16, offset: u64, data: &mut [u8]) -> bool {
+        let (engine, mut dma) = self.engine();
+        engine.read_control(&mut dma, queue, offset, data)
+    }
+
+    fn complete_control(&mut self, queue: u16, ack: u8) {
+        let (engine, mut dma) = self.engine();
+        engine.complete_control(&mut dma, queue, ack);
+    }
+}
+
+impl hal::Switch for Blocks {
+    fn add_port(&mut self, device: u16, first_queue: u16, mac: [u8; 6], mtu: u16) {
+        if let Some(slot) = self.net.get_mut(usize::from(device)) {
+            *slot = Some(NetDevice::new(first_queue, mac, mtu));
+            self.switch.add(device, mac);
+        }
+    }
+
+    fn remove_port(&mut self, device: u16) {
+        if let Some(old) = self.net.get_mut(usize::from(device)).and_then(Option::take) {
+            self.switch.remove(device, &old.mac);
+        }
+    }
+
+    fn set_mac(&mut self, device: u16, mac: [u8; 6]) {
+        let Some(net) = self.net_mut(device) else {
+            return;
+        };
+        let old = std::mem::replace(&mut net.mac, mac);
+        if old != mac {
+            self.switch.remove(device, &old);
+            self.switch.add(device, mac);
+        }
+    }
+
+    fn set_filter(&mut self, device: u16, filter: ReceiveFilter) {
+        if let Some(net) = self.net_mut(device) {
+            net.filter = filter;
+        }
+    }
+
+    fn set_pairs(&mut self, device: u16, pairs: u16) {
+        if let Some(net) = self.net_mut(device) {
+            net.pairs = pairs;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A queue's accesses to host memory, each through the IOMMU.
+
+use mooring_firmware::hal::{Fault, QueueStatistics};
+use mooring_hw_regs::wire::{QueueErrorReason, PERMISSION_READ, PERMISSION_WRITE};
+
+use crate::iommu::{Iommu, Piece};
+use crate::memory::{Bus, BusError};
+
+/// Why a queue stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct QueueError {
+    pub reason: QueueErrorReason,
+    /// The access that the IOMMU refused, if that is why.
+    pub fault: Option<Fault>,
+}
+
+impl QueueError {
+    /// The ring is broken.
+    pub const RING: Self = Self {
+        reason: QueueErrorReason::Ring,
+        fault: None,
+    };
+
+    /// A buffer doesn't suit its queue.
+    pub const BUFFER: Self = Self {
+        reason: QueueErrorReason::Buffer,
+        fault: None,
+    };
+}
+
+impl From<Fault> for QueueError {
+    fn from(fault: Fault) -> Self {
+        Self {
+            reason: QueueErrorReason::Access,
+            fault: Some(fault),
+        }
+    }
+}
+
+impl From<BusError> for QueueError {
+    fn from(_: BusError) -> Self {
+        Self {
+            reason: QueueErrorReason::Access,
+            fault: None,
+        }
+    }
+}
+
+/// What all queues share on their way to host memory.
+pub(crate) struct Dma<'a> {
+    pub iommu: &'a mut Iommu,
+    pub bus: &'a Bus,
+    /// Scratch memory, kept so that an access allocates nothing.
+    pub pieces: &'a mut Vec<Piece>,
+}
+
+impl Dma<'_> {
+    /// The same way for one queue: through its address space, counted in its statistics.
+    pub fn queue<'a>(
+        &'a mut self,
+        space: u16,
+        statistics: &'a mut QueueStatistics,
+    ) -> QueueDma<'a> {
+        QueueDma {
+            iommu: self.iommu,
+            bus: self.bus,
+            pieces: self.pieces,
+            space,
+            statistics,
+        }
+    }
+}
+
+/// The way of one queue to host memory. All addresses are I/O virtual addresses.
+pub(crate) struct QueueDma<'a> {
+    iommu: &'a mut Iommu,
+    bus: &'a Bus,
+    pieces: &'a mut Vec<Piece>,
+    space: u16,
+    statistics: &'a mut QueueStatistics,
+}
+
+impl QueueDma<'_> {
+    /// Reads as one access. A refused access reads nothing.
+    pub fn read(&mut self, iova: u64, data: &mut [u8]) -> Result<(), QueueError> {
+        self.translate(iova, data.len(), PERMISSION_READ)?;
+        let mut rest = data;
+        for piece in self.pieces.iter() {
+            let (now, later) = rest
+                .split_at_mut_checked(piece.length)
+                .ok_or(QueueError::RING)?;
+            self.bus.read(piece.bus, now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Writes as one access. A refused access writes nothing.
+    pub fn write(&mut self, iova: u64, data: &[u8]) -> Result<(), QueueError> {
+        self.translate(iova, data.len(), PERMISSION_WRITE)?;
+        let mut rest = data;
+        for piece in self.pieces.iter() {
+            let (now, later) = rest
+                .split_at_checked(piece.length)
+                .ok_or(QueueError::RING)?;
+            self.bus.write(piece.bus, now)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Reads an aligned word; what is read later is at least as new.
+    pub fn load_u16(&mut self, iova: u64) -> Result<u16, QueueError> {
+        let bus = self.translate_word(iova, PERMISSION_READ)?;
+        Ok(self.bus.load_u16(bus)?)
+    }
+
+    /// Writes an aligned word; who sees it also sees what was written earlier.
+    pub fn store_u16(&mut self, iova: u64, value: u16) -> Result<(), QueueError> {
+        let bus = self.translate_word(iova, PERMISSION_WRITE)?;
+        Ok(self.bus.store_u16(bus, value)?)
+    }
+
+    /// An aligned word lies in one page, and so in one piece.
+    fn translate_word(&mut self, iova: u64, permission: u32) -> Result<u64, QueueError> {
+        self.translate(iova, 2, permission)?;
+        self.pieces
+            .first()
+            .map(|piece| piece.bus)
+            .ok_or(QueueError::RING)
+    }
+
+    fn translate(&mut self, iova: u64, length: usize, permission: u32) -> Result<(), QueueError> {
+        let count = if permission == PERMISSION_READ {
+            &mut self.statistics.dma_reads
+        } else {
+            &mut self.statistics.dma_writes
+        };
+        *count += 1;
+        Ok(self
+            .iommu
+            .translate(self.space, iova, length, permission, self.pieces)?)
+    }
+}

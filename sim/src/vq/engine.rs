@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The engines of all queues of a card.
+
+use std::sync::Arc;
+
+use mooring_firmware::hal::{
+    ControlChain, QueueFailure, QueuePosition, QueueRole, QueueSetup, QueueStatistics,
+};
+
+use super::chain::Chain;
+use super::dma::{Dma, QueueDma, QueueError};
+use super::ring::SplitRing;
+use super::Doorbells;
+use crate::net::{self, HEADER_SIZE, MAX_FRAME};
+
+/// One queue.
+#[derive(Default)]
+struct Queue {
+    /// Its set-up, from its start until it is cleared.
+    setup: Option<QueueSetup>,
+    ring: Option<SplitRing>,
+    running: bool,
+    /// Chains were given back since the last interrupt was considered.
+    signal: bool,
+    statistics: QueueStatistics,
+    /// Doorbell writes before the statistics were cleared.
+    earlier_doorbells: u64,
+}
+
+/// What became of a frame for a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// It is in a buffer.
+    Delivered,
+    /// It found none, or one that is too small; it is counted.
+    Dropped,
+    /// The queue doesn't run.
+    Stopped,
+}
+
+/// The virtqueue engines of a card.
+pub(crate) struct Engine {
+    queues: Box<[Queue]>,
+    doorbells: Arc<Doorbells>,
+    /// Queues whose `signal` is set.
+    signals: Vec<u16>,
+    /// Queues that stopped on an error, for the firmware to tell.
+    failures: Vec<QueueFailure>,
+    chains: Chains,
+    /// The queue whose control chain the firmware has taken.
+    control_queue: Option<u16>,
+}
+
+/// The chains at hand, kept so that walking a ring allocates nothing.
+#[derive(Default)]
+struct Chains {
+    /// Of a receive or transmit queue.
+    data: Chain,
+    /// Of a control queue; the firmware works on it in several steps.
+    control: Chain,
+}
+
+impl Engine {
+    pub fn new(queues: u16, doorbells: Arc<Doorbells>) -> Self {
+        Self {
+            queues: (0..queues).map(|_| Queue::default()).collect(),
+            doorbells,
+            signals: Vec::new(),
+            failures: Vec::new(),
+            chains: Chains::default(),
+            control_queue: None,
+        }
+    }
+
+    /// What a queue that runs is for.
+    pub fn role(&self, queue: u16) -> Option<QueueRole> {
+        let queue = self
+            .queues
+            .get(usize::from(queue))
+            .filter(|queue| queue.running)?;
+        queue.setup.map(|setup| setup.role)
+    }
+
+    /// The device that a queue that runs belongs to.
+    pub fn device(&self, queue: u16) -> Option<u16> {
+        let queue = self
+            .queues
+            .get(usize::from(queue))
+            .filter(|queue| queue.running)?;
+        queue.setup.map(|setup| setup.device)
+    }
+
+    /// Queues that failed since the last call.
+    pub fn take_failures(&mut self) -> Vec<QueueFailure> {
+        std::mem::take(&mut self.failures)
+    }
+
+    /// Takes the next packet of a transmit queue: replaces the content of `packet` with its virtio header and frame.
+    /// Returns whether there was one.
+    pub fn transmit(&mut self, dma: &mut Dma<'_>, queue: u16, packet: &mut Vec<u8>) -> bool {
+        let taken = self.attempt(dma, queue, |_, ring, dma, chains| {
+            next_packet(ring, dma, &mut chains.data, packet)
+        });
+        let taken = taken.unwrap_or(false);
+        if taken {
+            self.signal(queue);
+            if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+                slot.statistics.tx_frames += 1;
+                slot.statistics.tx_bytes += packet.len().saturating_sub(HEADER_SIZE) as u64;
+            }
+        }
+        taken
+    }
+
+    /// Puts a packet, header included, into the next buffer of a receive queue.
+    pub fn receive(&mut self, dma: &mut Dma<'_>, queue: u16, packet: &[u8]) -> Received {
+        let delivered = self.attempt(dma, queue, |_, ring, dma, chains| {
+            fill_buffer(ring, dma, &mut chains.data, packet)
+        });
+        let Some(delivered) = delivered else {
+            return Received::Stopped;
+        };
+        let Some(slot) = self.queues.get_mut(usize::from(queue)) else {
+            return Received::Stopped;
+        };
+        if !delivered {
+            slot.statistics.rx_dropped += 1;
+            return Received::Dropped;
+        }
+        slot.statistics.rx_frames += 1;
+        slot.statistics.rx_bytes += packet.len().saturating_sub(HEADER_SIZE) as u64;
+        self.signal(queue);
+        Received::Delivered
+    }
+
+    /// Raises an interrupt for each queue that gave chains back, unless its driver wants none. Considering it once for
+    /// many chains is what makes a burst cheap.
+    pub fn raise_interrupts(&mut self, dma: &mut Dma<'_>, mut raise: impl FnMut(u16)) {
+        while let Some(queue) = self.signals.pop() {
+            if let Some(vector) = self.interrupt(dma, queue) {
+                raise(vector);
+            }
+        }
+    }
+
+    /// The vector to raise for a queue, if its driver wants it.
+    fn interrupt(&mut self, dma: &mut Dma<'_>, queue: u16) -> Option<u16> {
+        self.queues.get_mut(usize::from(queue))?.signal = false;
+        let vector = self.attempt(dma, queue, |setup, ring, dma, _| match setup.vector {
+            Some(vector) => Ok(ring.wants_interrupt(dma)?.then_some(vector)),
+            None => Ok(None),
+        })??;
+        self.queues
+            .get_mut(usize::from(queue))?
+            .statistics
+            .interrupts += 1;
+        Some(vector)
+    }
+
+    fn signal(&mut self, queue: u16) {
+        if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+            if !slot.signal {
+                slot.signal = true;
+                self.signals.push(queue);
+            }
+        }
+    }
+
+    fn fail(&mut self, queue: u16, error: QueueError) {
+        if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+            slot.running = false;
+            slot.statistics.queue_errors += 1;
+            self.failures.push(QueueFailure {
+                queue,
+                reason: error.reason,
+                fault: error.fault,
+            });
+        }
+    }
+
+    pub fn start(&mut self, queue: u16, setup: &QueueSetup) {
+        let Some(slot) = self.queues.get_mut(usize::from(queue)) else {
+            return;
+        };
+        slot.ring = Some(SplitRing::new(setup));
+        slot.setup = Some(*setup);
+        slot.running = true;
+        slot.signal = false;
+        // Buffers may have been there before the start, and their doorbell was ignored.
+        self.doorbells.mark(queue);
+    }
+
+    pub fn stop(&mut self, queue: u16) {
+        if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+            slot.running = false;
+            slot.signal = false;
+        }
+        self.signals.retain(|signal| *signal != queue);
+        if self.control_queue == Some(queue) {
+            self.control_queue = None;
+        }
+    }
+
+    pub fn clear(&mut self, queue: u16) {
+        if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+            slot.ring = None;
+            slot.setup = None;
+        }
+    }
+
+    pub fn position(&self, queue: u16) -> QueuePosition {
+        let Some(slot) = self.queues.get(usize::from(queue)) else {
+            return QueuePosition::default();
+        };
+        let (avail_index, used_index) = slot
+            .ring
+            .map_or((0, 0), |ring| (ring.avail_index, ring.used_index));
+        QueuePosition {
+            avail_index,
+            used_index,
+            running: slot.running,
+        }
+    }
+
+    pub fn statistics(&self, queue: u16) -> QueueStatistics {
+        let Some(slot) = self.queues.get(usize::from(queue)) else {
+            return QueueStatistics::default();
+        };
+        let doorbells = self
+            .doorbells
+            .rings(queue)
+            .wrapping_sub(slot.earlier_doorbells);
+        QueueStatistics {
+            doorbells,
+            ..slot.statistics
+        }
+    }
+
+    pub fn clear_statistics(&mut self, queue: u16) {
+        if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+            slot.statistics = QueueStatistics::default();
+            slot.earlier_doorbells = self.doorbells.rings(queue);
+        }
+    }
+
+    pub fn take_control(&mut self, dma: &mut Dma<'_>, queue: u16) -> Option<ControlChain> {
+        let readable = self.attempt(dma, queue, |_, ring, dma, chains| {
+            let chain = &mut chains.control;
+            if !ring.peek(dma, chain)? {
+                return Ok(None);
+            }
+            // The answer is a byte; without room for it there is no way to give one.
+            if chain.writable() == 0 {
+                return Err(QueueError::BUFFER);
+            }
+            ring.take();
+            Ok(Some(chain.readable()))
+        })??;
+        self.control_queue = Some(queue);
+        Some(ControlChain { readable })
+    }
+
+    pub fn read_control(
+        &mut self,
+        dma: &mut Dma<'_>,
+        queue: u16,
+        offset: u64,
+        data: &mut [u8],
+    ) -> bool {
+        let end = offset.checked_add(data.len() as u64);
+        let there = end.is_some_and(|end| end <= self.chains.control.readable());
+        if self.control_queue != Some(queue) || !there {
+            return false;
+        }
+        let read = self.attempt(dma, queue, |_, _, dma, chains| {
+            chains.control.read(dma, offset, data)
+        });
+        read.is_some()
+    }
+
+    pub fn complete_control(&mut self, dma: &mut Dma<'_>, queue: u16, ack: u8) {
+        if self.control_queue.take() != Some(queue) {
+            return;
+        }
+        let answered = self.attempt(dma, queue, |_, ring, dma, chains| {
+            chains.control.write(dma, &[ack])?;
+            ring.give_back(dma, chains.control.head(), 1)
+        });
+        if answered.is_some() {
+            self.signal(queue);
+        }
+    }
+
+    /// Works on the ring of a queue. `None`: the queue doesn't run, or the work failed and stopped it.
+    fn attempt<R>(
+        &mut self,
+        dma: &mut Dma<'_>,
+        queue: u16,
+        work: impl FnOnce(
+            &QueueSetup,
+            &mut SplitRing,
+            &mut QueueDma<'_>,
+            &mut Chains,
+        ) -> Result<R, QueueError>,
+    ) -> Option<R> {
+        let slot = self.queues.get_mut(usize::from(queue))?;
+        let (true, Some(setup), Some(ring)) = (slot.running, &slot.setup, &mut slot.ring) else {
+            return None;
+        };
+        let mut dma = dma.queue(setup.address_space, &mut slot.statistics);
+        match work(setup, ring, &mut dma, &mut self.chains) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fail(queue, error);
+                None
+            }
+        }
+    }
+}
+
+/// Takes the next packet of a transmit ring.
+fn next_packet(
+    ring: &mut SplitRing,
+    dma: &mut QueueDma<'_>,
+    chain: &mut Chain,
+    packet: &mut Vec<u8>,
+) -> Result<bool, QueueError> {
+    if !ring.peek(dma, chain)? {
+        return Ok(false);
+    }
+    let length = usize::try_from(chain.readable()).unwrap_or(usize::MAX);
+    if chain.writable() != 0 || !(HEADER_SIZE..=HEADER_SIZE + MAX_FRAME).contains(&length) {
+        return Err(QueueError::BUFFER);
+    }
+    packet.resize(length, 0);
+    chain.read(dma, 0, packet)?;
+    ring.take();
+    ring.give_back(dma, chain.head(), 0)?;
+    Ok(true)
+}
+
+/// Puts a packet into the next buffer of a receive ring. Returns `false` if there is none or it is too small, as a driver
+/// may post buffers for smaller frames than others send; such a buffer stays for the next frame.
+fn fill_buffer(
+    ring: &mut SplitRing,
+    dma: &mut QueueDma<'_>,
+    chain: &mut Chain,
+    packet: &[u8],
+) -> Result<bool, QueueError> {
+    if !ring.peek(dma, chain)? {
+        return Ok(false);
+    }
+    if chain.readable() != 0 || chain.writable() < HEADER_SIZE as u64 {
+        return Err(QueueError::BUFFER);
+    }
+    if chain.writable() < packet.len() as u64 {
+        return Ok(false);
+    }
+    // Header and frame go in one write a buffer.
+    debug_assert!(net::is_receive_header(packet));
+    chain.write(dma, packet)?;
+    ring.take();
+    ring.give_back(
+        dma,
+        chain.head(),
+        u32::try_from(packet.len()).unwrap_or(u32::MAX),
+    )?;
+    Ok(true)
+}
