@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Test bodies for every backend.
+//!
+//! Each takes a backend with a card that is freshly reset, of the default sizes and with a loopback as its uplink
+//! unless it says otherwise.
+
+mod bad_input;
+mod faults;
+mod frames;
+mod objects;
+mod reset;
+mod spaces;
+
+pub use bad_input::*;
+pub use faults::*;
+pub use frames::*;
+pub use objects::*;
+pub use reset::*;
+pub use spaces::*;
+
+use mooring_hw_regs::wire::{
+    AddressSpaceMode, DeviceCreated, ExtentOperation, PERMISSION_READ, PERMISSION_WRITE,
+};
+
+use super::driver::extent;
+use super::{CardAccess, NetPair, Region, TestDriver};
+
+const BOTH: u32 = PERMISSION_READ | PERMISSION_WRITE;
+const BROADCAST: [u8; 6] = [0xff; 6];
+
+/// A translated space that maps a region.
+fn mapped_space<A: CardAccess>(driver: &mut TestDriver<A>, region: &Region) -> u16 {
+    let space = driver
+        .create_space(AddressSpaceMode::Blocked)
+        .expect("a space")
+        .address_space
+        .get();
+    let extents = [extent(
+        ExtentOperation::Add,
+        region.iova,
+        region.bus,
+        region.length,
+        BOTH,
+    )];
+    driver.change(space, &extents).expect("an update");
+    space
+}
+
+/// A running device with one queue pair, and its space. Its memory lies at I/O virtual address `iova`.
+fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>, iova: u64) -> (NetPair, u16) {
+    let device: DeviceCreated = driver.create_device(1, 0).expect("a device");
+    let region = driver.allocate(NetPair::REGION, iova);
+    let space = mapped_space(driver, &region);
+    let pair = NetPair::new(driver, device, region);
+    driver
+        .set_features(device.device.get(), device.features.get())
+        .expect("features");
+    pair.enable(driver, space, false).expect("queues");
+    (pair, space)
+}
+
+/// Sends a broadcast and expects it back from the loopback.
+fn expect_echo<A: CardAccess>(driver: &mut TestDriver<A>, pair: &mut NetPair, content: u8) {
+    let frame = pair.frame(BROADCAST, content, 60 + usize::from(content));
+    assert!(pair.send(driver, &frame), "the frame isn't taken");
+    assert_eq!(pair.receive(driver), frame);
+}
