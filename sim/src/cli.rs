@@ -91,6 +91,14 @@ struct Size {
     #[arg(long, value_name = "N", default_value_t = CardConfig::default().max_queue_size)]
     max_queue_size: u16,
 
+    /// Extents in one update command
+    #[arg(long, value_name = "N", default_value_t = CardConfig::default().max_batch)]
+    max_batch: u16,
+
+    /// The IOMMU can't make an address space 1:1
+    #[arg(long)]
+    no_identity: bool,
+
     /// Interrupt vectors [default: queues + 1; at most 32 with --interrupts msi]
     #[arg(long, value_name = "N")]
     vectors: Option<u16>,
@@ -206,6 +214,8 @@ impl Arguments {
             address_spaces: size.address_spaces,
             extents: size.extents,
             max_queue_size: size.max_queue_size,
+            max_batch: size.max_batch,
+            identity: !size.no_identity,
             vectors,
             magic: if fault.bad_magic {
                 !defaults.magic

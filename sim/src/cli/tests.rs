@@ -36,6 +36,12 @@ fn sizes_reach_the_card_and_its_face() {
 }
 
 #[test]
+fn abilities_reach_the_card() {
+    let options = options("--no-identity --max-batch 4").unwrap();
+    assert_eq!((options.card.identity, options.card.max_batch), (false, 4));
+}
+
+#[test]
 fn vectors_fit_the_kind_of_interrupts() {
     assert_eq!(options("--queues 4096").unwrap().card.vectors, 2048);
     assert_eq!(options("--interrupts msi").unwrap().card.vectors, 32);
