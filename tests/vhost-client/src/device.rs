@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! A vhost-vdpa device: finding it, opening it, and the steps of its life that every experiment shares.
+
+use crate::card::Card;
+use crate::iotlb::{self, Message};
+use crate::memory::Memory;
+use crate::raw;
+use anyhow::{bail, ensure, Context, Result};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use vhost::vdpa::VhostVdpa;
+use vhost::vhost_kern::vdpa::VhostKernVdpa;
+use vhost::vhost_kern::vhost_binding::{
+    VHOST_BACKEND_F_IOTLB_ASID, VHOST_BACKEND_F_IOTLB_BATCH, VHOST_BACKEND_F_IOTLB_MSG_V2,
+    VHOST_VDPA_SET_GROUP_ASID,
+};
+use vhost::vhost_kern::VhostKernFeatures;
+use vhost::VhostBackend;
+use vm_memory::GuestMemoryMmap;
+
+pub const STATUS_ACKNOWLEDGE: u8 = 1;
+pub const STATUS_DRIVER: u8 = 2;
+pub const STATUS_DRIVER_OK: u8 = 4;
+pub const STATUS_FEATURES_OK: u8 = 8;
+pub const STATUS_NEEDS_RESET: u8 = 0x40;
+pub const STATUS_FAILED: u8 = 0x80;
+
+pub const FEATURE_MAC: u64 = 1 << 5;
+pub const FEATURE_VERSION_1: u64 = 1 << 32;
+pub const FEATURE_ACCESS_PLATFORM: u64 = 1 << 33;
+
+/// The map stays across a reset; the crate doesn't know this bit yet.
+pub const BACKEND_IOTLB_PERSIST: u64 = 1 << 8;
+
+const SYSFS: &str = "/sys/bus/vdpa/devices";
+
+/// Turns the crate's error into the errno that the kernel gave.
+pub fn errno(error: vhost::Error) -> io::Error {
+    match error {
+        vhost::Error::IoctlError(error)
+        | vhost::Error::IOError(error)
+        | vhost::Error::VhostOpen(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// An open device that we own.
+pub struct Device {
+    pub vdpa: VhostKernVdpa<Arc<GuestMemoryMmap>>,
+    /// The same open file, for messages and doorbells.
+    pub file: File,
+    pub name: String,
+}
+
+impl Device {
+    /// Opens the device, given as a vDPA device's name or as the path of its node, without owning it.
+    pub fn open_only(device: &str) -> Result<Self> {
+        let (name, path) = locate(device)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(&path)
+            .with_context(|| format!("opening {path}"))?;
+        // A vDPA device is given I/O virtual addresses, so the crate never asks for the memory behind them.
+        let vdpa = VhostKernVdpa::with(file.try_clone()?, Arc::new(GuestMemoryMmap::new()), 0);
+        Ok(Self { vdpa, file, name })
+    }
+
+    /// Opens the device, becomes its owner and acknowledges what a virtual machine monitor does, and with `persist` that
+    /// maps stay across a reset.
+    pub fn open(device: &str, persist: bool) -> Result<Self> {
+        let mut device = Self::open_only(device)?;
+        device
+            .vdpa
+            .set_owner()
+            .map_err(errno)
+            .context("VHOST_SET_OWNER")?;
+        let usual = (1 << VHOST_BACKEND_F_IOTLB_MSG_V2)
+            | (1 << VHOST_BACKEND_F_IOTLB_BATCH)
+            | (1 << VHOST_BACKEND_F_IOTLB_ASID);
+        let wanted = usual | if persist { BACKEND_IOTLB_PERSIST } else { 0 };
+        let offered = device
+            .vdpa
+            .get_backend_features()
+            .map_err(errno)
+            .context("VHOST_GET_BACKEND_FEATURES")?;
+        ensure!(
+            wanted & !offered == 0,
+            "the backend offers {offered:#x} and lacks {:#x}",
+            wanted & !offered
+        );
+        device
+            .vdpa
+            .set_backend_features(wanted)
+            .map_err(errno)
+            .context("VHOST_SET_BACKEND_FEATURES")?;
+        Ok(device)
+    }
+
+    /// What the driver tells of this device in debugfs.
+    pub fn card(&self) -> Card {
+        Card::of(&self.name)
+    }
+
+    pub fn status(&self) -> Result<u8> {
+        self.vdpa
+            .get_status()
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_STATUS")
+    }
+
+    pub fn set_status(&self, status: u8) -> io::Result<()> {
+        self.vdpa.set_status(status).map_err(errno)
+    }
+
+    /// Resets the virtio device, which must leave the map alone.
+    pub fn reset(&self) -> Result<()> {
+        self.set_status(0).context("VHOST_VDPA_SET_STATUS(0)")?;
+        ensure!(
+            self.status()? == 0,
+            "the status is {:#x} after a reset",
+            self.status()?
+        );
+        Ok(())
+    }
+
+    /// Negotiates the features that an experiment needs, up to FEATURES_OK.
+    pub fn negotiate(&self) -> Result<()> {
+        let offered = self
+            .vdpa
+            .get_features()
+            .map_err(errno)
+            .context("VHOST_GET_FEATURES")?;
+        let needed = FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM;
+        ensure!(
+            offered & needed == needed,
+            "the device offers {offered:#x}, without {:#x}",
+            needed & !offered
+        );
+        let mut status = STATUS_ACKNOWLEDGE;
+        self.set_status(status).context("ACKNOWLEDGE")?;
+        status |= STATUS_DRIVER;
+        self.set_status(status).context("DRIVER")?;
+        self.vdpa
+            .set_features(needed | offered & FEATURE_MAC)
+            .map_err(errno)
+            .context("VHOST_SET_FEATURES")?;
+        status |= STATUS_FEATURES_OK;
+        self.set_status(status).context("FEATURES_OK")?;
+        let got = self.status()?;
+        ensure!(
+            got & STATUS_FEATURES_OK != 0,
+            "the device refused the features: its status is {got:#x}"
+        );
+        Ok(())
+    }
+
+    /// Sets DRIVER_OK and returns the status that this led to.
+    pub fn driver_ok(&self) -> Result<u8> {
+        let status = self.status()? | STATUS_DRIVER_OK;
+        // A driver may refuse by an error or by the status; both are seen in the status that we read afterwards.
+        let _ = self.set_status(status);
+        self.status()
+    }
+
+    pub fn send(&self, message: Message) -> io::Result<()> {
+        message.send(&self.file)
+    }
+
+    /// Maps all spans of the memory, in one batch as virtual machine monitors do or one by one.
+    pub fn map(&self, memory: &Memory, asid: u32, batch: bool) -> Result<()> {
+        if batch {
+            self.send(Message::new(iotlb::BATCH_BEGIN, asid))
+                .context("BATCH_BEGIN")?;
+        }
+        for span in memory.spans() {
+            let message = memory.map_message(asid, span);
+            self.send(message)
+                .with_context(|| format!("mapping {:#x} bytes at {:#x}", span.size, span.iova))?;
+        }
+        if batch {
+            self.send(Message::new(iotlb::BATCH_END, asid))
+                .context("BATCH_END")?;
+        }
+        Ok(())
+    }
+
+    /// Puts a group of queues into an address space. The crate's own function issues another ioctl.
+    pub fn set_group_asid(&self, group: u32, asid: u32) -> io::Result<()> {
+        raw::vring_state(&self.file, VHOST_VDPA_SET_GROUP_ASID(), group, asid).map(drop)
+    }
+
+    pub fn mac(&self) -> Result<[u8; 6]> {
+        let mut mac = [0; 6];
+        self.vdpa
+            .get_config(0, &mut mac)
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_CONFIG")?;
+        Ok(mac)
+    }
+}
+
+/// Returns the vDPA device's name and the path of its node.
+fn locate(device: &str) -> Result<(String, String)> {
+    if let Some(node) = device.strip_prefix("/dev/") {
+        for entry in fs::read_dir(SYSFS).with_context(|| format!("reading {SYSFS}"))? {
+            let entry = entry?;
+            if entry.path().join(node).exists() {
+                return Ok((
+                    entry.file_name().to_string_lossy().into_owned(),
+                    device.to_string(),
+                ));
+            }
+        }
+        bail!("no vDPA device has the node {device}");
+    }
+    let folder = Path::new(SYSFS).join(device);
+    for entry in fs::read_dir(&folder).with_context(|| format!("no vDPA device '{device}'"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("vhost-vdpa-") {
+            return Ok((device.to_string(), format!("/dev/{name}")));
+        }
+    }
+    bail!(
+        "'{device}' is not bound to vhost_vdpa: bind it with driver_override, or load the module"
+    );
+}

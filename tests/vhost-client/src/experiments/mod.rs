@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The experiments, one a file: each has its options and a `run` that fills in a report.
+
+pub mod batch_failure;
+pub mod doorbell_page;
+pub mod fault;
+pub mod hold;
+pub mod info;
+pub mod junk;
+pub mod loopback;
+pub mod remap_live;
+pub mod reset_is_quiet;
+pub mod reset_keeps_map;
+pub mod start_unmapped;
+pub mod vq_state;
+
+use crate::device::Device;
+use crate::memory::{Memory, Span};
+use crate::nic::{Nic, Setup, AREA_SIZE};
+use crate::output::Report;
+use crate::traffic::Traffic;
+use crate::Common;
+use anyhow::Result;
+
+/// Opens the experiment's device. A foreign parent may drop the map in a reset unless it is asked not to; a Mooring
+/// driver never does.
+fn open(common: &Common) -> Result<Device> {
+    Device::open(&common.device, common.foreign)
+}
+
+/// The memory of a driver that needs no more than its rings and buffers.
+fn driver_memory(common: &Common) -> Result<Memory> {
+    Memory::new(&[Span::new(common.iova, AREA_SIZE)], common.backing)
+}
+
+fn setup(common: &Common) -> Setup {
+    Setup::new(common.iova, common.entries)
+}
+
+/// Records the check that every frame came back, under a name that says when.
+fn check_traffic(report: &mut Report, name: &str, traffic: &Traffic, count: u32) {
+    report.check(name, traffic.complete(count), traffic.describe());
+}
+
+/// Resets, starts on the map that is there, and checks that frames flow: nothing before did lasting harm.
+fn check_recovery(
+    report: &mut Report,
+    common: &Common,
+    device: &Device,
+    memory: &Memory,
+    name: &str,
+) -> Result<()> {
+    device.reset()?;
+    let mut nic = Nic::start(device, memory, setup(common), common.limit())?;
+    let traffic = nic.loopback(16)?;
+    check_traffic(report, name, &traffic, 16);
+    drop(nic);
+    device.reset()
+}

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The memory that the device works on, as a virtual machine's: ranges of this process, addressed by I/O virtual
+//! addresses that we choose.
+
+use crate::iotlb::{Message, READ_WRITE};
+use anyhow::{Context, Result};
+use std::fs::File;
+use std::os::fd::FromRawFd;
+use vm_memory::{
+    Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
+    GuestRegionMmap, MmapRegion,
+};
+
+/// What lies behind the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Backing {
+    /// Anonymous memory, in huge pages where the kernel has them.
+    Anonymous,
+    /// A shared memory file, in small pages.
+    Memfd,
+}
+
+/// A range of I/O virtual addresses with memory behind it.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    pub iova: u64,
+    pub size: u64,
+    pub permission: u8,
+}
+
+impl Span {
+    pub fn new(iova: u64, size: u64) -> Self {
+        Self {
+            iova,
+            size,
+            permission: READ_WRITE,
+        }
+    }
+}
+
+/// Several spans; reads and writes are addressed by I/O virtual address.
+pub struct Memory {
+    mmap: GuestMemoryMmap,
+    spans: Vec<Span>,
+}
+
+impl Memory {
+    pub fn new(spans: &[Span], backing: Backing) -> Result<Self> {
+        let mut spans = spans.to_vec();
+        spans.sort_by_key(|span| span.iova);
+        let regions = spans
+            .iter()
+            .map(|span| {
+                let region = allocate(span.size as usize, backing)?;
+                GuestRegionMmap::new(region, GuestAddress(span.iova))
+                    .context("a span wraps around the address space")
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mmap = GuestMemoryMmap::from_regions(regions).context("the spans overlap")?;
+        Ok(Self { mmap, spans })
+    }
+
+    pub fn spans(&self) -> &[Span] {
+        &self.spans
+    }
+
+    pub fn size(&self) -> u64 {
+        self.spans.iter().map(|span| span.size).sum()
+    }
+
+    /// The message that maps a span as it is meant to be.
+    pub fn map_message(&self, asid: u32, span: &Span) -> Message {
+        Message::update(
+            asid,
+            span.iova,
+            span.size,
+            self.address(span.iova),
+            span.permission,
+        )
+    }
+
+    /// The address in this process of the span that begins at `iova`.
+    pub fn address(&self, iova: u64) -> u64 {
+        let region = self
+            .mmap
+            .find_region(GuestAddress(iova))
+            .expect("only the memory's own spans are asked for");
+        let offset = iova - region.start_addr().0;
+        region.get_mmap().as_ptr() as u64 + offset
+    }
+
+    pub fn write(&self, iova: u64, bytes: &[u8]) {
+        self.mmap
+            .write_slice(bytes, GuestAddress(iova))
+            .expect("writes stay within the spans");
+    }
+
+    pub fn read(&self, iova: u64, bytes: &mut [u8]) {
+        self.mmap
+            .read_slice(bytes, GuestAddress(iova))
+            .expect("reads stay within the spans");
+    }
+
+    /// Writes a ring index or flag so that whoever sees it also sees what was written before.
+    pub fn publish(&self, iova: u64, value: u16) {
+        let order = std::sync::atomic::Ordering::Release;
+        self.mmap
+            .store(value.to_le(), GuestAddress(iova), order)
+            .expect("rings lie within the spans");
+    }
+
+    /// Reads a ring index or flag so that what was written before it is seen too.
+    pub fn observe(&self, iova: u64) -> u16 {
+        let order = std::sync::atomic::Ordering::Acquire;
+        u16::from_le(
+            self.mmap
+                .load(GuestAddress(iova), order)
+                .expect("rings lie within the spans"),
+        )
+    }
+}
+
+fn allocate(size: usize, backing: Backing) -> Result<MmapRegion> {
+    match backing {
+        Backing::Anonymous => {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            let region = MmapRegion::build(None, size, libc::PROT_READ | libc::PROT_WRITE, flags)
+                .with_context(|| format!("allocating {size} bytes"))?;
+            // SAFETY: the advice concerns exactly the region that was just made. Huge pages are only a wish.
+            unsafe { libc::madvise(region.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
+            Ok(region)
+        }
+        Backing::Memfd => {
+            // SAFETY: the name is a C string; the result is checked.
+            let fd =
+                unsafe { libc::memfd_create(c"mooring-vhost-client".as_ptr(), libc::MFD_CLOEXEC) };
+            anyhow::ensure!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+            // SAFETY: the descriptor is new and nobody else's.
+            let file = unsafe { File::from_raw_fd(fd) };
+            file.set_len(size as u64)?;
+            MmapRegion::from_file(FileOffset::new(file, 0), size)
+                .with_context(|| format!("allocating {size} bytes"))
+        }
+    }
+}
+
+/// Lifts the limit on locked memory: vhost counts every page that it pins against it, even for root.
+pub fn lift_lock_limit() {
+    let limit = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: the structure is valid; if we lack the right, mapping fails later and says why.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
+}
