@@ -8,10 +8,19 @@
 #![deny(unsafe_code)]
 
 pub mod card;
+mod cmdq;
 pub mod config;
+mod cp;
+mod eventq;
+mod info;
+mod iommu;
+mod limit;
 pub mod memory;
 pub mod net;
+mod registers;
 pub mod switch;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod vq;
 
 // What is around the pure card: the vfio-user server, host memory, the uplink, and the program.
