@@ -244,7 +244,7 @@ register! {
     /// Control. Switches the queue on and off. Switching it on sets head, tail and sequence numbers
     /// to their first values.
     pub(crate) CMDQ_CONTROL(u32) @ 0x00000214 {
-        /// MSI-X vector of completions.
+        /// MSI-X vector of completions, or 0xffff for none.
         31:16   vector => u16;
         /// 1: on.
         0:0     enable => bool;
@@ -296,7 +296,7 @@ register! {
     /// Control. Switches the queue on and off. Switching it on sets indices and sequence numbers to
     /// their first values.
     pub(crate) EVENTQ_CONTROL(u32) @ 0x0000030c {
-        /// MSI-X vector of events.
+        /// MSI-X vector of events, or 0xffff for none.
         31:16   vector => u16;
         /// 1: on.
         0:0     enable => bool;

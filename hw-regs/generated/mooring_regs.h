@@ -334,7 +334,7 @@ enum mooring_cp_state {
 #define MOORING_CMDQ_CONTROL_READ_MASK                          0xffff0001u
 #define MOORING_CMDQ_CONTROL_WRITE_MASK                         0xffff0001u
 #define MOORING_CMDQ_CONTROL_STROBE_MASK                        0x00000000u
-/* vector: MSI-X vector of completions. */
+/* vector: MSI-X vector of completions, or 0xffff for none. */
 #define MOORING_CMDQ_CONTROL_VECTOR_SHIFT                       16
 #define MOORING_CMDQ_CONTROL_VECTOR_MASK                        0xffff0000u
 /* enable: 1: on. */
@@ -419,7 +419,7 @@ enum mooring_cp_state {
 #define MOORING_EVENTQ_CONTROL_READ_MASK                        0xffff0001u
 #define MOORING_EVENTQ_CONTROL_WRITE_MASK                       0xffff0001u
 #define MOORING_EVENTQ_CONTROL_STROBE_MASK                      0x00000000u
-/* vector: MSI-X vector of events. */
+/* vector: MSI-X vector of events, or 0xffff for none. */
 #define MOORING_EVENTQ_CONTROL_VECTOR_SHIFT                     16
 #define MOORING_EVENTQ_CONTROL_VECTOR_MASK                      0xffff0000u
 /* enable: 1: on. */

@@ -1294,7 +1294,7 @@ impl CmdqControl {
         fields: &[Self::VECTOR, Self::ENABLE],
     };
 
-    /// MSI-X vector of completions.
+    /// MSI-X vector of completions, or 0xffff for none.
     pub const VECTOR: Field = Field {
         name: "vector",
         shift: 16,
@@ -1308,7 +1308,7 @@ impl CmdqControl {
         mask: 0x00000001,
     };
 
-    /// MSI-X vector of completions.
+    /// MSI-X vector of completions, or 0xffff for none.
     pub const fn vector(self) -> u16 {
         Self::VECTOR.get(self.0) as u16
     }
@@ -1612,7 +1612,7 @@ impl EventqControl {
         fields: &[Self::VECTOR, Self::ENABLE],
     };
 
-    /// MSI-X vector of events.
+    /// MSI-X vector of events, or 0xffff for none.
     pub const VECTOR: Field = Field {
         name: "vector",
         shift: 16,
@@ -1626,7 +1626,7 @@ impl EventqControl {
         mask: 0x00000001,
     };
 
-    /// MSI-X vector of events.
+    /// MSI-X vector of events, or 0xffff for none.
     pub const fn vector(self) -> u16 {
         Self::VECTOR.get(self.0) as u16
     }

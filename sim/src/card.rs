@@ -44,6 +44,8 @@ pub struct Card {
     cp: CpRegisters,
     firmware: Box<Firmware>,
     cmdq: Cmdq,
+    /// Commands carried out since the reset.
+    commands: u64,
     eventq: Eventq,
     blocks: Blocks,
     doorbells: Arc<Doorbells>,
@@ -81,6 +83,7 @@ impl Card {
             registers,
             firmware: Box::new(Firmware::new()),
             cmdq: Cmdq::default(),
+            commands: 0,
             eventq: Eventq::default(),
             blocks: Blocks::new(
                 &config,
@@ -147,7 +150,7 @@ impl Card {
         let more_frames = self.receive_from_uplink();
         self.raise_queue_interrupts();
         self.tell_failures();
-        more_frames || self.cmdq.has_commands() || self.doorbells.any()
+        more_frames || (self.cmdq.has_commands() && !self.hangs()) || self.doorbells.any()
     }
 
     /// Resets the card: a function-level reset, or `cp.CONTROL.reset`. Call [`step`](Self::step) afterwards.
@@ -159,6 +162,7 @@ impl Card {
         self.cp = CpRegisters::boot(&mut self.registers);
         *self.firmware = Firmware::new();
         self.cmdq = Cmdq::default();
+        self.commands = 0;
         self.eventq = Eventq::default();
         let mut bus = Bus::new(self.memory.clone(), self.config.bus_bits);
         bus.set_master(master);
@@ -218,6 +222,9 @@ impl Card {
     fn commands(&mut self) {
         let mut completed = false;
         for _ in 0..COMMANDS {
+            if self.hangs() {
+                break;
+            }
             let Some(command) = self.cmdq.fetch(&self.blocks.bus, &mut self.registers) else {
                 break;
             };
@@ -228,13 +235,21 @@ impl Card {
                     completion.status.get()
                 );
             }
+            self.commands = self.commands.saturating_add(1);
             completed |= self
                 .cmdq
                 .complete(&self.blocks.bus, &mut self.registers, &completion);
         }
-        if completed {
-            self.raise(self.cmdq.vector());
+        if let Some(vector) = self.cmdq.vector().filter(|_| completed) {
+            self.raise(vector);
         }
+    }
+
+    /// Whether the control processor has stopped taking commands, as a test may ask for.
+    fn hangs(&self) -> bool {
+        self.config
+            .hang_after
+            .is_some_and(|limit| self.commands >= limit)
     }
 
     /// Serves the queues whose doorbells were rung.

@@ -127,6 +127,10 @@ struct Fault {
     #[arg(long, value_name = "MAJOR.MINOR")]
     interface_version: Option<Version>,
 
+    /// Take N commands after each reset of the card, and then no more
+    #[arg(long, value_name = "N")]
+    hang_after: Option<u64>,
+
     /// Bytes of the register BAR, a power of two from 16 on; the card's own is 4096
     #[arg(long, value_name = "BYTES", default_value_t = Layout::REGISTER_BAR_SIZE, value_parser = bar_size,
           hide_default_value = true)]
@@ -225,6 +229,7 @@ impl Arguments {
             interface_version: fault
                 .interface_version
                 .map_or(defaults.interface_version, |v| (v.0, v.1)),
+            hang_after: fault.hang_after,
             ..defaults
         };
         card.validate().map_err(|error| error.to_string())?;

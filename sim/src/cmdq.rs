@@ -6,7 +6,7 @@ use mooring_hw_regs::regs::{
     CmdqCompletionBaseHi, CmdqCompletionBaseLo, CmdqControl, CmdqHead, CmdqSize, CmdqStatus,
     CmdqSubmissionBaseHi, CmdqSubmissionBaseLo, CmdqTail,
 };
-use mooring_hw_regs::wire::{Command, Completion};
+use mooring_hw_regs::wire::{next_sequence, Command, Completion, NO_VECTOR};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::memory::{Bus, BusError};
@@ -28,7 +28,8 @@ pub(crate) struct Cmdq {
     submission: u64,
     completion: u64,
     size: u16,
-    vector: u16,
+    /// Nothing if nobody wants interrupts.
+    vector: Option<u16>,
     head: u16,
     tail: u16,
     /// Number of the next completion.
@@ -81,16 +82,16 @@ impl Cmdq {
             completion: registers
                 .address(CmdqCompletionBaseLo::OFFSET, CmdqCompletionBaseHi::OFFSET),
             size: 1 << log2,
-            vector: control.vector(),
+            vector: Some(control.vector()).filter(|vector| *vector != NO_VECTOR),
             sequence: 1,
             ..Self::default()
         };
         registers.set(CmdqTail::OFFSET, 0);
         registers.set(CmdqHead::OFFSET, 0);
         registers.set(CmdqStatus::OFFSET, CmdqStatus(0).with_enabled(true).0);
-        if !(1..=12).contains(&log2) || self.vector >= vectors {
+        if !(1..=12).contains(&log2) || !(self.vector == NO_VECTOR || self.vector < vectors) {
             log::warn!(
-                "cmdq: set-up is invalid: size 2^{log2}, vector {}",
+                "cmdq: set-up is invalid: size 2^{log2}, vector {:?}",
                 self.vector
             );
             self.fail(registers);
@@ -108,9 +109,9 @@ impl Cmdq {
         self.enabled && self.head != self.tail
     }
 
-    /// The vector of completions.
-    pub fn vector(&self) -> u16 {
-        self.vector
+    /// The vector of completions, if the driver wants interrupts.
+    pub fn vector(&self) -> Option<u16> {
+        Some(self.vector).filter(|vector| *vector != NO_VECTOR)
     }
 
     /// Takes the next command.
@@ -156,11 +157,6 @@ impl Cmdq {
         self.sequence = next_sequence(self.sequence);
         true
     }
-}
-
-/// The sequence number after another one: 0 is never used, so that a zeroed ring holds no valid entry.
-pub(crate) fn next_sequence(sequence: u32) -> u32 {
-    sequence.checked_add(1).unwrap_or(1)
 }
 
 /// Address of a ring's entry.

@@ -37,6 +37,9 @@ pub struct CardConfig {
     pub magic: u32,
     /// What `info.INTERFACE_VERSION` reads as, major and minor; likewise.
     pub interface_version: (u16, u16),
+    /// Commands after which the control processor takes no more until the card's reset, to show what a driver makes
+    /// of that.
+    pub hang_after: Option<u64>,
 }
 
 impl Default for CardConfig {
@@ -58,6 +61,7 @@ impl Default for CardConfig {
             mac_base: [0x02, b'm', b'o', b'o', 0, 1],
             magic: MAGIC,
             interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
+            hang_after: None,
         }
     }
 }

@@ -5,10 +5,10 @@
 use mooring_hw_regs::regs::{
     EventqBaseHi, EventqBaseLo, EventqConsumer, EventqControl, EventqSize, EventqStatus,
 };
-use mooring_hw_regs::wire::Event;
+use mooring_hw_regs::wire::{next_sequence, Event, NO_VECTOR};
 use zerocopy::IntoBytes;
 
-use crate::cmdq::{next_sequence, post, slot};
+use crate::cmdq::{post, slot};
 use crate::memory::Bus;
 use crate::registers::RegisterFile;
 
@@ -25,7 +25,8 @@ pub(crate) struct Eventq {
     enabled: bool,
     base: u64,
     size: u16,
-    vector: u16,
+    /// Nothing if nobody wants interrupts.
+    vector: Option<u16>,
     /// The index of the event that the card writes next, free running.
     producer: u16,
     /// The index of the event that the driver takes next, free running.
@@ -79,15 +80,15 @@ impl Eventq {
             enabled: true,
             base: registers.address(EventqBaseLo::OFFSET, EventqBaseHi::OFFSET),
             size: 1 << log2,
-            vector: control.vector(),
+            vector: Some(control.vector()).filter(|vector| *vector != NO_VECTOR),
             sequence: 1,
             ..Self::default()
         };
         registers.set(EventqConsumer::OFFSET, 0);
         registers.set(EventqStatus::OFFSET, EventqStatus(0).with_enabled(true).0);
-        if !(1..=12).contains(&log2) || self.vector >= vectors {
+        if !(1..=12).contains(&log2) || !(self.vector == NO_VECTOR || self.vector < vectors) {
             log::warn!(
-                "eventq: set-up is invalid: size 2^{log2}, vector {}",
+                "eventq: set-up is invalid: size 2^{log2}, vector {:?}",
                 self.vector
             );
             self.fail(registers);
@@ -100,7 +101,7 @@ impl Eventq {
         registers.set(EventqStatus::OFFSET, EventqStatus(0).with_error(true).0);
     }
 
-    /// Posts an event. Returns the vector to raise, if it did.
+    /// Posts an event. Returns the vector to raise, if it did and there is one.
     pub fn post(&mut self, bus: &Bus, registers: &mut RegisterFile, event: &Event) -> Option<u16> {
         if !self.enabled {
             return None;
@@ -123,6 +124,6 @@ impl Eventq {
         self.lost = 0;
         self.producer = self.producer.wrapping_add(1);
         self.sequence = next_sequence(self.sequence);
-        Some(self.vector)
+        Some(self.vector).filter(|vector| *vector != NO_VECTOR)
     }
 }

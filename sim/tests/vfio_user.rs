@@ -5,11 +5,14 @@
 
 mod vfio_user_support;
 
-use mooring_hw_regs::regs::{InfoInterfaceVersion, InfoMagic, InfoScratch};
-use mooring_hw_regs::wire::AddressSpaceMode;
+use mooring_hw_regs::regs::{
+    CmdqControl, CmdqHead, CmdqStatus, InfoInterfaceVersion, InfoMagic, InfoScratch,
+};
+use mooring_hw_regs::wire::{AddressSpaceMode, Command, NO_VECTOR};
 use mooring_sim::testing::{scenarios, CardAccess, NetPair, TestDriver};
 use vfio_user_support::card::{VfioUserCard, COMMAND, MSIX_CONTROL};
 use vfio_user_support::Sim;
+use zerocopy::FromZeros;
 
 macro_rules! run {
     ($($scenario:ident),* $(,)?) => {$(
@@ -219,4 +222,37 @@ fn a_card_with_msi_has_no_msix() {
     assert_eq!(client.get_irq_info(1).unwrap().count, 32);
     assert_eq!(client.get_irq_info(2).unwrap().count, 0);
     assert_eq!(client.region(4).unwrap().size, 0);
+}
+
+#[test]
+fn a_card_that_hangs_takes_no_further_command_until_its_reset() {
+    let mut driver = TestDriver::new(VfioUserCard::start(&["--hang-after", "2"]));
+    for _ in 0..2 {
+        for _ in 0..2 {
+            driver.create_space(AddressSpaceMode::Blocked).unwrap();
+        }
+        driver.submit(&Command::new_zeroed());
+        driver.access.settle();
+        assert_eq!(driver.read(CmdqHead::OFFSET), 2);
+        driver.access.function_reset();
+        driver.set_up();
+    }
+}
+
+#[test]
+fn a_driver_may_do_without_interrupts_for_completions() {
+    let mut driver = TestDriver::new(VfioUserCard::start(&[]));
+    let enable = |vector| CmdqControl(0).with_enable(true).with_vector(vector).0;
+    driver.write(CmdqControl::OFFSET, 0);
+    driver.write(CmdqControl::OFFSET, enable(NO_VECTOR));
+    driver.create_space(AddressSpaceMode::Blocked).unwrap();
+    driver.access.settle();
+    assert!(!driver.access.take_interrupt(0));
+    // Any other vector must be one that the card has.
+    driver.write(CmdqControl::OFFSET, 0);
+    driver.write(CmdqControl::OFFSET, enable(65));
+    assert_eq!(
+        CmdqStatus(driver.read(CmdqStatus::OFFSET)),
+        CmdqStatus(0).with_error(true)
+    );
 }

@@ -75,9 +75,12 @@ fn captures() {
 
 #[test]
 fn bad_cards() {
-    let options = options("--bad-magic --interface-version 7.3 --register-bar-size 1024").unwrap();
+    let options =
+        options("--bad-magic --interface-version 7.3 --register-bar-size 1024 --hang-after 9")
+            .unwrap();
     assert_ne!(options.card.magic, CardConfig::default().magic);
     assert_eq!(options.card.interface_version, (7, 3));
+    assert_eq!(options.card.hang_after, Some(9));
     assert_eq!(options.layout.register_bar_size, 1024);
     for bad in [
         "--interface-version 7",
