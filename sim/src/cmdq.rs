@@ -28,8 +28,7 @@ pub(crate) struct Cmdq {
     submission: u64,
     completion: u64,
     size: u16,
-    /// Nothing if nobody wants interrupts.
-    vector: Option<u16>,
+    vector: u16,
     head: u16,
     tail: u16,
     /// Number of the next completion.
@@ -82,7 +81,7 @@ impl Cmdq {
             completion: registers
                 .address(CmdqCompletionBaseLo::OFFSET, CmdqCompletionBaseHi::OFFSET),
             size: 1 << log2,
-            vector: Some(control.vector()).filter(|vector| *vector != NO_VECTOR),
+            vector: control.vector(),
             sequence: 1,
             ..Self::default()
         };
@@ -91,7 +90,7 @@ impl Cmdq {
         registers.set(CmdqStatus::OFFSET, CmdqStatus(0).with_enabled(true).0);
         if !(1..=12).contains(&log2) || !(self.vector == NO_VECTOR || self.vector < vectors) {
             log::warn!(
-                "cmdq: set-up is invalid: size 2^{log2}, vector {:?}",
+                "cmdq: set-up is invalid: size 2^{log2}, vector {}",
                 self.vector
             );
             self.fail(registers);

@@ -25,8 +25,7 @@ pub(crate) struct Eventq {
     enabled: bool,
     base: u64,
     size: u16,
-    /// Nothing if nobody wants interrupts.
-    vector: Option<u16>,
+    vector: u16,
     /// The index of the event that the card writes next, free running.
     producer: u16,
     /// The index of the event that the driver takes next, free running.
@@ -80,7 +79,7 @@ impl Eventq {
             enabled: true,
             base: registers.address(EventqBaseLo::OFFSET, EventqBaseHi::OFFSET),
             size: 1 << log2,
-            vector: Some(control.vector()).filter(|vector| *vector != NO_VECTOR),
+            vector: control.vector(),
             sequence: 1,
             ..Self::default()
         };
@@ -88,7 +87,7 @@ impl Eventq {
         registers.set(EventqStatus::OFFSET, EventqStatus(0).with_enabled(true).0);
         if !(1..=12).contains(&log2) || !(self.vector == NO_VECTOR || self.vector < vectors) {
             log::warn!(
-                "eventq: set-up is invalid: size 2^{log2}, vector {:?}",
+                "eventq: set-up is invalid: size 2^{log2}, vector {}",
                 self.vector
             );
             self.fail(registers);

@@ -251,7 +251,7 @@ pub fn bad_queues<A: CardAccess>(access: A) {
     assert!(CmdqStatus(driver.read(CmdqStatus::OFFSET)).error());
     driver.write(CmdqControl::OFFSET, 0);
     assert_eq!(driver.read(CmdqStatus::OFFSET), 0);
-    for (log2, vector) in [(0, 0), (13, 0), (15, 0), (3, 0xffff), (3, 65)] {
+    for (log2, vector) in [(0, 0), (13, 0), (15, 0), (3, 0xfffe), (3, 65)] {
         driver.write(CmdqSize::OFFSET, log2);
         driver.write(CmdqControl::OFFSET, on(vector));
         assert_eq!(
