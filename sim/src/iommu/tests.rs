@@ -203,9 +203,10 @@ proptest! {
                             }
                         };
                         let operation = ExtentOperation::from_number(extent.operation.get()).unwrap();
-                        let room = staged.extents.len() + 1 > before.max(staged.extents.len())
-                            && others + before.max(staged.extents.len() + 1) > CAPACITY as usize;
-                        let expected = if operation == ExtentOperation::Add && room {
+                        // Room is needed for what is in force as well as for what will be.
+                        let needed = others + before.max(staged.extents.len() + 1);
+                        let room = needed <= CAPACITY as usize;
+                        let expected = if operation == ExtentOperation::Add && !room {
                             Err(ErrorCode::NoSpace)
                         } else {
                             staged.apply(&extent)

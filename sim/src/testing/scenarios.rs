@@ -48,7 +48,7 @@ fn mapped_space<A: CardAccess>(driver: &mut TestDriver<A>, region: &Region) -> u
 }
 
 /// A running device with one queue pair, and its space. Its memory lies at I/O virtual address `iova`.
-fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>, iova: u64) -> (NetPair, u16) {
+pub fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>, iova: u64) -> (NetPair, u16) {
     let device: DeviceCreated = driver.create_device(1, 0).expect("a device");
     let region = driver.allocate(NetPair::REGION, iova);
     let space = mapped_space(driver, &region);
@@ -61,7 +61,7 @@ fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>, iova: u64) -> (NetPai
 }
 
 /// Sends a broadcast and expects it back from the loopback.
-fn expect_echo<A: CardAccess>(driver: &mut TestDriver<A>, pair: &mut NetPair, content: u8) {
+pub fn expect_echo<A: CardAccess>(driver: &mut TestDriver<A>, pair: &mut NetPair, content: u8) {
     let frame = pair.frame(BROADCAST, content, 60 + usize::from(content));
     assert!(pair.send(driver, &frame), "the frame isn't taken");
     assert_eq!(pair.receive(driver), frame);
