@@ -18,6 +18,22 @@ const DRIVER_ALIGNMENT: u64 = 2;
 /// Alignment of the device area in bytes.
 const DEVICE_ALIGNMENT: u64 = 4;
 
+/// Whether none of a split ring's areas, with `size` entries, wraps at the end of the address range.
+fn areas_exist(address: &VqAddress, size: u16) -> bool {
+    let size = u64::from(size);
+    // Sizes of the areas in bytes (virtio 1.3, section 2.7), without used_event and avail_event, which
+    // exist only with VIRTIO_F_EVENT_IDX.
+    let areas = [
+        (address.desc, 16 * size),
+        (address.driver, 4 + 2 * size),
+        (address.device, 4 + 8 * size),
+    ];
+
+    areas
+        .iter()
+        .all(|(start, length)| start.checked_add(length.saturating_sub(1)).is_some())
+}
+
 /// Set-up and state of a split virtqueue.
 ///
 /// Set-up may change only while the queue isn't ready.
@@ -90,12 +106,13 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is enabled, `EINVAL` if an address isn't aligned.
+    /// `EBUSY` if it is enabled, `EINVAL` if an address isn't aligned or an area wraps.
     pub(crate) fn set_address(&mut self, address: VqAddress) -> Result {
         self.check_idle()?;
         if address.desc % DESCRIPTOR_ALIGNMENT != 0
             || address.driver % DRIVER_ALIGNMENT != 0
             || address.device % DEVICE_ALIGNMENT != 0
+            || !areas_exist(&address, self.size)
         {
             return Err(EINVAL);
         }
@@ -134,7 +151,7 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if no usable number of entries was set.
+    /// `EINVAL` if no usable number of entries was set, or an area of so many wraps.
     pub(crate) fn to_wire(
         self,
         queue: u16,
@@ -142,7 +159,7 @@ impl Virtqueue {
         address_space: u16,
         flags: u16,
     ) -> Result<wire::QueueEnable> {
-        if self.size == 0 {
+        if self.size == 0 || !areas_exist(&self.address, self.size) {
             return Err(EINVAL);
         }
         Ok(wire::QueueEnable {

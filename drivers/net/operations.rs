@@ -176,6 +176,12 @@ impl vdpa::Operations for NetVdpa {
 
     fn get_vq_irq(dev: &Device<Self>, idx: u16) -> Result<u32> {
         let device = &dev.device;
+
+        // After DRIVER_OK was refused, vhost registers the interrupts for IRQ bypass all the same, never
+        // unregisters them, and warns at the next start (vhost_vdpa_set_status() in drivers/vhost/vdpa.c).
+        if !has(device.state.lock().status, VIRTIO_CONFIG_S_DRIVER_OK) {
+            return Err(ENODEV);
+        }
         device
             .card
             .interrupts
