@@ -152,7 +152,10 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         {
             return Err(ErrorCode::InvalidArgument);
         }
-        let control = pairs > 1 || wanted & features::CTRL_VQ != 0;
+        let control = match wanted {
+            0 => pairs > 1,
+            wanted => wanted & features::CTRL_VQ != 0,
+        };
         let num_queues = pairs
             .checked_mul(2)
             .and_then(|data| data.checked_add(u16::from(control)))

@@ -198,6 +198,32 @@ fn chosen_addresses_are_free_and_stay_the_vendors() {
 }
 
 #[test]
+fn a_control_queue_is_there_if_it_is_offered() {
+    let must_have = VERSION_1 | ACCESS_PLATFORM;
+    for (pairs, features, queues) in [
+        (1, 0, 2),
+        (2, 0, 5),
+        (1, must_have, 2),
+        (2, must_have, 4),
+        (2, must_have | MQ, 4),
+        (1, must_have | CTRL_VQ, 3),
+        (2, must_have | CTRL_VQ | MQ, 5),
+    ] {
+        let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
+        let arguments = DeviceCreate {
+            features: u64::into(features),
+            ..create(pairs)
+        };
+        let device = created(&mut firmware, &mut mock, &arguments).expect("a device");
+        let offered = device.features.get();
+        assert_eq!(device.num_queues.get(), queues, "{pairs} {features:#x}");
+        assert_eq!(offered & CTRL_VQ != 0, queues % 2 == 1);
+        assert!(offered & MQ == 0 || offered & CTRL_VQ != 0);
+        assert!(features == 0 || offered & !features == 0);
+    }
+}
+
+#[test]
 fn queues_have_their_roles() {
     let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
     created(&mut firmware, &mut mock, &create(1)).expect("a device");

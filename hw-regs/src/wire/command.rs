@@ -127,8 +127,8 @@ impl Opcode {
 pub struct DeviceCreate {
     /// Virtio device type: 1 is a network device, the only one so far.
     pub virtio_id: U32,
-    /// Queue pairs, 1 and more. A control queue follows the pairs if there are several or if
-    /// `VIRTIO_NET_F_CTRL_VQ` is in `features`.
+    /// Queue pairs, 1 and more. A control queue follows the pairs if the device offers
+    /// `VIRTIO_NET_F_CTRL_VQ`: if that is in `features`, or if `features` is 0 and there are several pairs.
     pub queue_pairs: U16,
     /// Maximum transmission unit in bytes, 68 to 65535, or 0 for the card's default of 1500.
     pub mtu: U16,
