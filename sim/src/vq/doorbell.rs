@@ -36,8 +36,9 @@ impl Doorbells {
     /// Sets the bit of a queue without counting a doorbell write.
     pub(crate) fn mark(&self, queue: u16) {
         if let Some(word) = self.pending.get(usize::from(queue / 64)) {
-            // Pairs with `take`: what the driver wrote before it rang is visible to the engine.
-            word.fetch_or(1 << (queue % 64), Ordering::Release);
+            // Pairs with `take`: what the driver wrote before it rang is visible to the engine. Sequentially consistent,
+            // so that a thread that announces its sleep and then looks misses no bit whose setter then looks for it.
+            word.fetch_or(1 << (queue % 64), Ordering::SeqCst);
         }
     }
 
@@ -45,7 +46,7 @@ impl Doorbells {
     pub(crate) fn take(&self, word: usize) -> u64 {
         match self.pending.get(word) {
             // A plain load first, so that an idle card doesn't fight for the cache line.
-            Some(word) if word.load(Ordering::Relaxed) != 0 => word.swap(0, Ordering::Acquire),
+            Some(word) if word.load(Ordering::SeqCst) != 0 => word.swap(0, Ordering::SeqCst),
             _ => 0,
         }
     }
@@ -59,7 +60,7 @@ impl Doorbells {
     pub(crate) fn any(&self) -> bool {
         self.pending
             .iter()
-            .any(|word| word.load(Ordering::Relaxed) != 0)
+            .any(|word| word.load(Ordering::SeqCst) != 0)
     }
 
     /// Doorbell writes to a queue so far.
