@@ -74,10 +74,6 @@ pub(crate) fn reset(dev: &device::Device, registers: &Registers) -> Result {
 pub(crate) fn firmware_version(registers: &Registers) -> Result<(u16, u8, u8)> {
     registers.with(|io| {
         let version = io.read(regs::CP_FIRMWARE_VERSION);
-        (
-            version.major().into(),
-            version.minor().into(),
-            version.patch().into(),
-        )
+        (version.major(), version.minor(), version.patch())
     })
 }

@@ -84,7 +84,7 @@ impl Info {
         }
 
         let version = registers.with(|io| io.read(regs::INFO_INTERFACE_VERSION))?;
-        let (major, minor) = (u16::from(version.major()), u16::from(version.minor()));
+        let (major, minor) = (version.major(), version.minor());
         if major != wire::INTERFACE_MAJOR {
             dev_err!(
                 dev,
@@ -97,11 +97,11 @@ impl Info {
         }
 
         let capabilities = registers.with(|io| io.read(regs::INFO_CAPABILITIES))?;
-        let missing = if !bool::from(capabilities.iommu()) {
+        let missing = if !capabilities.iommu() {
             Some("an on-chip IOMMU")
-        } else if !bool::from(capabilities.identity()) {
+        } else if !capabilities.identity() {
             Some("1:1 address spaces")
-        } else if !bool::from(capabilities.split_ring()) {
+        } else if !capabilities.split_ring() {
             Some("split virtqueues")
         } else {
             None
@@ -122,18 +122,18 @@ impl Info {
     fn read_limits(dev: &device::Device, registers: &Registers) -> Result<Self> {
         let size = registers.with(|io| io.read(regs::INFO_QUEUE_SIZE))?;
         let bits = registers.with(|io| io.read(regs::INFO_ADDRESS_BITS))?;
-        let max_batch = registers.with(|io| u16::from(io.read(regs::INFO_MAX_BATCH).value()))?;
+        let max_batch = registers.with(|io| io.read(regs::INFO_MAX_BATCH).value())?;
 
         // INVARIANT: What follows checks every number.
         let info = Self {
-            num_queues: registers.with(|io| u16::from(io.read(regs::INFO_NUM_QUEUES).value()))?,
+            num_queues: registers.with(|io| io.read(regs::INFO_NUM_QUEUES).value())?,
             num_address_spaces: registers
-                .with(|io| u16::from(io.read(regs::INFO_NUM_ADDRESS_SPACES).value()))?,
-            max_queue_size: size.max().into(),
-            min_queue_size: size.min().into(),
-            iova_bits: bits.iova().into(),
-            bus_bits: bits.bus().into(),
-            num_vectors: registers.with(|io| u16::from(io.read(regs::INFO_NUM_VECTORS).value()))?,
+                .with(|io| io.read(regs::INFO_NUM_ADDRESS_SPACES).value())?,
+            max_queue_size: size.max(),
+            min_queue_size: size.min(),
+            iova_bits: bits.iova(),
+            bus_bits: bits.bus(),
+            num_vectors: registers.with(|io| io.read(regs::INFO_NUM_VECTORS).value())?,
             batch: max_batch.min(MAX_BATCH),
         };
         let checks: [(&str, u64, u64, u64); 8] = [

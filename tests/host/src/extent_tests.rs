@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 //! Extents against a naive model: a map of single pages.
 
@@ -16,7 +16,10 @@ fn pages(extents: &[Extent]) -> Pages {
     let mut map = Pages::new();
     for extent in extents {
         for offset in (0..extent.length).step_by(PAGE as usize) {
-            let old = map.insert(extent.iova + offset, (extent.bus + offset, extent.permission));
+            let old = map.insert(
+                extent.iova + offset,
+                (extent.bus + offset, extent.permission),
+            );
             assert_eq!(old, None, "page mapped twice");
         }
     }
@@ -73,7 +76,9 @@ fn permission() -> impl Strategy<Value = Permission> {
 fn some_pages() -> impl Strategy<Value = Pages> {
     proptest::collection::btree_map(0u64..40, (0u64..4, permission()), 0..40).prop_map(|map| {
         map.into_iter()
-            .map(|(page, (shift, permission))| (page * PAGE, ((page + shift * 100) * PAGE, permission)))
+            .map(|(page, (shift, permission))| {
+                (page * PAGE, ((page + shift * 100) * PAGE, permission))
+            })
             .collect()
     })
 }
@@ -158,12 +163,27 @@ fn both_ends_of_the_address_range_are_usable() {
 fn what_the_card_cannot_have_is_refused() {
     assert!(!extent(0, 0, 0).is_valid(64, 64), "empty");
     assert!(!extent(1, 0, PAGE).is_valid(64, 64), "unaligned start");
-    assert!(!extent(0, 512, PAGE).is_valid(64, 64), "unaligned bus address");
+    assert!(
+        !extent(0, 512, PAGE).is_valid(64, 64),
+        "unaligned bus address"
+    );
     assert!(!extent(0, 0, PAGE + 1).is_valid(64, 64), "unaligned length");
-    assert!(!extent(u64::MAX - PAGE + 1, 0, 2 * PAGE).is_valid(64, 64), "wraps");
-    assert!(!extent(0, u64::MAX - PAGE + 1, 2 * PAGE).is_valid(64, 64), "bus wraps");
-    assert!(!extent((1 << 48) - PAGE, 0, 2 * PAGE).is_valid(48, 64), "beyond the IOVA bits");
-    assert!(!extent(0, (1 << 40) - PAGE, 2 * PAGE).is_valid(64, 40), "beyond the bus bits");
+    assert!(
+        !extent(u64::MAX - PAGE + 1, 0, 2 * PAGE).is_valid(64, 64),
+        "wraps"
+    );
+    assert!(
+        !extent(0, u64::MAX - PAGE + 1, 2 * PAGE).is_valid(64, 64),
+        "bus wraps"
+    );
+    assert!(
+        !extent((1 << 48) - PAGE, 0, 2 * PAGE).is_valid(48, 64),
+        "beyond the IOVA bits"
+    );
+    assert!(
+        !extent(0, (1 << 40) - PAGE, 2 * PAGE).is_valid(64, 40),
+        "beyond the bus bits"
+    );
 }
 
 #[test]
