@@ -159,7 +159,7 @@ impl Vectors {
                 .take(8)
                 .enumerate();
             *byte = bits.fold(0, |sum, (bit, vector)| {
-                sum | u8::from(vector.pending) << bit
+                sum | (u8::from(vector.pending) << bit)
             });
         }
     }

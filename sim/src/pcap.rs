@@ -75,7 +75,7 @@ impl Capture {
 
 fn file_header() -> Vec<u8> {
     // Magic, version 2.4, time zone 0, accuracy 0, limits, link type.
-    [MAGIC, 4 << 16 | 2, 0, 0, SNAPLEN, LINKTYPE_ETHERNET]
+    [MAGIC, (4 << 16) | 2, 0, 0, SNAPLEN, LINKTYPE_ETHERNET]
         .into_iter()
         .flat_map(u32::to_le_bytes)
         .collect()

@@ -35,7 +35,7 @@ impl RegisterFile {
 
     /// The 64-bit address whose halves two registers hold.
     pub fn address(&self, low: usize, high: usize) -> u64 {
-        u64::from(self.get(low)) | u64::from(self.get(high)) << 32
+        u64::from(self.get(low)) | (u64::from(self.get(high)) << 32)
     }
 
     /// What the host reads: 0 where there is no register.

@@ -209,7 +209,7 @@ fn bad_cards_look_bad() {
     assert_ne!(card.read32(0, InfoMagic::OFFSET as u64), 0x524f_4f4d);
     assert_eq!(
         card.read32(0, InfoInterfaceVersion::OFFSET as u64),
-        7 << 16 | 3
+        (7 << 16) | 3
     );
     assert_eq!(card.client().region(0).unwrap().size, 512);
     assert_eq!(card.read32(0, 0x200), u32::MAX);

@@ -188,8 +188,8 @@ impl Layout {
         // 64-bit addresses; writable: enable and the number of vectors in use.
         config.define(
             at + 2,
-            (0x80 | log2 << 1).to_le_bytes(),
-            (MSI_ENABLE | 7 << 4).to_le_bytes(),
+            (0x80 | (log2 << 1)).to_le_bytes(),
+            (MSI_ENABLE | (7 << 4)).to_le_bytes(),
         );
         config.define(at + 4, [0; 8], (!3u64).to_le_bytes());
         config.define(at + 12, [0; 2], [0xff; 2]);

@@ -43,7 +43,7 @@ fn bars_answer_the_sizing_protocol() {
         function.write_config(at, &[0xff; 8]);
         let low = read32(&function, at);
         assert_eq!(low & 0xf, 0x4, "64-bit memory, not prefetchable");
-        let mask = u64::from(low & !0xf) | u64::from(read32(&function, at + 4)) << 32;
+        let mask = u64::from(low & !0xf) | (u64::from(read32(&function, at + 4)) << 32);
         assert_eq!(!mask + 1, size);
         function.write_config(at, &0x12_3456_0000u64.to_le_bytes());
         assert_eq!(read32(&function, at), 0x3456_0004 & !(size as u32 - 1) | 4);
@@ -61,7 +61,7 @@ fn the_capability_list_ends() {
         while at != 0 {
             let header = read32(&function, u64::from(at));
             seen.push(header & 0xff);
-            at = header >> 8 & 0xff;
+            at = (header >> 8) & 0xff;
             assert!(seen.len() < 10);
         }
         let interrupts = if kind == InterruptKind::Msix {
@@ -96,7 +96,7 @@ fn msi_has_no_bar_and_counts_in_powers_of_two() {
     let function = Function::new(layout(InterruptKind::Msi));
     assert_eq!(
         read32(&function, offset::INTERRUPTS as u64) >> 16,
-        0x80 | 5 << 1
+        0x80 | (5 << 1)
     );
     assert_eq!(function.layout().bar_size(Bar::Msix), 0);
     assert_eq!(read32(&function, 0x20), 0);

@@ -137,7 +137,7 @@ impl TestQueue {
             let index = self.next_descriptor;
             self.next_descriptor = (index + 1) % self.size;
             let more = place + 1 < buffers.len();
-            let flags = u16::from(more) | u16::from(buffer.writable) << 1;
+            let flags = u16::from(more) | (u16::from(buffer.writable) << 1);
             self.write_descriptor(
                 index,
                 buffer.iova,

@@ -12,7 +12,7 @@ use crate::testing::{CardAccess, TestDriver};
 
 const CTRL_VQ: u64 = 1 << 17;
 const MQ: u64 = 1 << 22;
-const MUST_HAVE: u64 = 1 << 32 | 1 << 33;
+const MUST_HAVE: u64 = (1 << 32) | (1 << 33);
 
 /// The card says what it is, and holds what it should hold.
 pub fn identity<A: CardAccess>(access: A) {
