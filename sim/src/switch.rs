@@ -199,6 +199,9 @@ mod tests {
             switch.route(Port::Device(2), &frame(A, B)),
             Route::One(Port::Device(1))
         );
+        // Nor does it leave a trace that outlives the device.
+        switch.remove(1, &A);
+        assert_eq!(switch.route(Port::Device(2), &frame(A, B)), Route::Flood);
     }
 
     #[test]
