@@ -125,7 +125,9 @@ impl ManagementOperations for Manager {
             nas: device.num_spaces(),
             without: &[],
         };
-        UnregisteredDevice::new(request, name, params, NetVdpa::new(device, name))?.register()?;
+        let device = UnregisteredDevice::new(request, name, params, NetVdpa::new(device))?;
+
+        device.register()?.make_files(name);
         Ok(())
     }
 

@@ -349,11 +349,12 @@ impl NetDevice {
             }
             EventKind::IommuFault => self.report_fault(event),
             EventKind::QueueStopped => {
-                let reason = wire::QueueErrorReason::from_number(event.detail.get());
+                let reason = wire::QueueErrorReason::from_number(event.detail.get())
+                    .map_or("for a reason that does not exist", |reason| reason.text());
                 if let Some(count) = self.complaints.count() {
                     dev_err!(
                         self.card.dev(),
-                        "device {} queue {} stopped: {:?}; it needs a reset ({})\n",
+                        "device {} queue {} stopped: {}; it needs a reset ({})\n",
                         self.number,
                         event.queue.get(),
                         reason,

@@ -22,9 +22,13 @@ use crate::{
     },
 };
 use kernel::{
+    new_mutex,
     page::PAGE_SIZE,
     prelude::*,
-    sync::atomic::Relaxed, //
+    sync::{
+        atomic::Relaxed,
+        Mutex, //
+    },
 };
 
 /// Status bits that an owner may set (virtio 1.3, section 2.1).
@@ -48,19 +52,25 @@ fn has(status: u8, bit: u32) -> bool {
 #[pin_data]
 pub(crate) struct NetVdpa {
     #[pin]
-    files: debugfs::Files,
+    files: Mutex<Option<Pin<KBox<debugfs::Files>>>>,
     device: OwnedDevice,
 }
 
 impl NetVdpa {
     /// Makes the vDPA side of `device`, which belongs to it from here on.
-    pub(crate) fn new<'a>(device: OwnedDevice, name: &'a CStr) -> impl PinInit<Self, Error> + 'a {
-        let files = debugfs::Files::new(name, device.share());
-
+    pub(crate) fn new(device: OwnedDevice) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             device,
-            files <- files,
+            files <- new_mutex!(None, "NetVdpa::files"),
         })
+    }
+
+    /// Makes the device's files in debugfs, under a name that vDPA has accepted. A device is as good
+    /// without them.
+    pub(crate) fn make_files(&self, name: &CStr) {
+        let files = debugfs::Files::new(name, self.device.share());
+
+        *self.files.lock() = KBox::pin_init(files, GFP_KERNEL).ok();
     }
 
     /// The device.

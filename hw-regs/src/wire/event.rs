@@ -81,4 +81,13 @@ impl QueueErrorReason {
             _ => None,
         }
     }
+
+    /// What happened, in a few words for a log.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Access => "an access was refused",
+            Self::Ring => "its ring makes no sense",
+            Self::Buffer => "a buffer is of the wrong kind or too short",
+        }
+    }
 }
