@@ -294,4 +294,6 @@ pub fn control_queue<A: CardAccess>(access: A) {
     pair.enable(&mut driver, space, false).expect("queues");
     assert!(other.send(&mut driver, &to_old));
     assert_eq!(pair.receive(&mut driver), to_old);
+    // Were the address unknown to the switch, the frame would have come a second time, from the loopback.
+    assert_eq!(pair.poll(&mut driver), None);
 }
