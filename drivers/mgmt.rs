@@ -5,7 +5,10 @@
 use crate::{
     card::Card,
     net::{
-        operations::NetVdpa,
+        operations::{
+            NetVdpa,
+            REQUIRED, //
+        },
         NetDevice,
         Parameters, //
     },
@@ -105,9 +108,9 @@ impl ManagementOperations for Manager {
         }
         if config
             .features
-            .is_some_and(|features| features & !FEATURES != 0)
+            .is_some_and(|features| features & !FEATURES != 0 || features & REQUIRED != REQUIRED)
         {
-            return Err(EOPNOTSUPP);
+            return Err(EINVAL);
         }
 
         let device = NetDevice::create(

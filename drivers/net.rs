@@ -140,16 +140,6 @@ pub(crate) struct Parameters {
     pub(crate) features: Option<u64>,
 }
 
-/// MTU that a device has if nobody asks for another.
-const DEFAULT_MTU: u16 = 1500;
-
-/// A locally administered address, from the device's first queue: unique on the card, and the same
-/// each time.
-fn default_mac(first_queue: u16) -> [u8; 6] {
-    let [high, low] = first_queue.to_be_bytes();
-    [0x02, 0x4d, 0x4f, 0x52, high, low]
-}
-
 impl NetDevice {
     /// Makes the device and its address spaces on the card.
     ///
@@ -158,13 +148,12 @@ impl NetDevice {
     /// `ENOSPC` if the card has no device, queue or address space left, `ENOMEM` if there is no memory,
     /// `EIO` if the card is dead. Nothing is left behind.
     pub(crate) fn create(card: &Arc<Card>, parameters: &Parameters) -> Result<OwnedDevice> {
-        let mtu = parameters.mtu.unwrap_or(DEFAULT_MTU);
         let created = commands::device_create(
             card,
             &wire::DeviceCreate {
                 virtio_id: VIRTIO_ID_NET.into(),
                 queue_pairs: parameters.queue_pairs.into(),
-                mtu: mtu.into(),
+                mtu: parameters.mtu.unwrap_or(0).into(),
                 mac: parameters.mac.unwrap_or_default(),
                 reserved: 0.into(),
                 features: parameters.features.unwrap_or(0).into(),
@@ -173,7 +162,7 @@ impl NetDevice {
         )?;
         let number = created.device.get();
 
-        let result = Self::complete(card, parameters, mtu, &created);
+        let result = Self::complete(card, parameters, &created);
         if result.is_err() {
             destroy_device(card, number);
         }
@@ -184,7 +173,6 @@ impl NetDevice {
     fn complete(
         card: &Arc<Card>,
         parameters: &Parameters,
-        mtu: u16,
         created: &wire::DeviceCreated,
     ) -> Result<Arc<Self>> {
         let (first_queue, num_queues) = (created.first_queue.get(), created.num_queues.get());
@@ -198,14 +186,6 @@ impl NetDevice {
             return Err(EIO);
         }
 
-        let mac = match parameters.mac {
-            Some(mac) => mac,
-            None => {
-                let mac = default_mac(first_queue);
-                commands::net_set_mac(card, created.device.get(), mac)?;
-                mac
-            }
-        };
         let mut queues = KVec::new();
         queues.resize(num_queues.into(), Virtqueue::RESET, GFP_KERNEL)?;
         let callbacks = Callbacks::new(num_queues)?;
@@ -224,7 +204,7 @@ impl NetDevice {
                 first_queue,
                 num_queues,
                 offered,
-                mtu,
+                mtu: created.mtu.get(),
                 callbacks,
                 state <- new_mutex!(
                     VirtioState {
@@ -236,7 +216,7 @@ impl NetDevice {
                     "NetDevice::state"
                 ),
                 spaces,
-                mac <- new_mutex!(mac, "NetDevice::mac"),
+                mac <- new_mutex!(created.mac, "NetDevice::mac"),
                 needs_reset: Atomic::new(false),
                 link_up: Atomic::new(true),
                 generation: Atomic::new(0),

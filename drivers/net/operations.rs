@@ -39,7 +39,7 @@ const OWNER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_FAILED;
 
 /// Features without which the device doesn't run: there is no legacy mode, and no way around the IOMMU.
-const REQUIRED: u64 = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
+pub(crate) const REQUIRED: u64 = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
 
 /// Whether `status` has `bit`.
 fn has(status: u8, bit: u32) -> bool {

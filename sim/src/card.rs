@@ -105,6 +105,10 @@ impl Card {
 
     /// Reads from BAR 0 or 2. Never fails: it answers as hardware would.
     pub fn read(&mut self, bar: u8, offset: u64, data: &mut [u8]) {
+        if self.is_gone() {
+            data.fill(0xff);
+            return;
+        }
         match (u32::from(bar), register_offset(offset, data.len())) {
             (BAR_REGISTERS, Some(offset)) => {
                 self.refresh(offset);
@@ -118,6 +122,9 @@ impl Card {
 
     /// Writes to BAR 0 or 2. Never fails: what hardware would ignore is ignored. Call [`step`](Self::step) afterwards.
     pub fn write(&mut self, bar: u8, offset: u64, data: &[u8]) {
+        if self.is_gone() {
+            return;
+        }
         match u32::from(bar) {
             BAR_REGISTERS => {
                 let word = data.first_chunk().copied().map(u32::from_le_bytes);
@@ -141,6 +148,9 @@ impl Card {
 
     /// Does a bounded amount of work: boot, commands, queues, uplink. Returns whether there is more to do.
     pub fn step(&mut self) -> bool {
+        if self.is_gone() {
+            return false;
+        }
         if self.cp.state(&self.registers) != CpState::Ready as u32 {
             log::debug!("cp: ready");
             self.cp.set_state(&mut self.registers, CpState::Ready);
@@ -222,7 +232,7 @@ impl Card {
     fn commands(&mut self) {
         let mut completed = false;
         for _ in 0..COMMANDS {
-            if self.hangs() {
+            if self.hangs() || self.is_gone() {
                 break;
             }
             let Some(command) = self.cmdq.fetch(&self.blocks.bus, &mut self.registers) else {
@@ -249,6 +259,13 @@ impl Card {
     fn hangs(&self) -> bool {
         self.config
             .hang_after
+            .is_some_and(|limit| self.commands >= limit)
+    }
+
+    /// Whether the card has been pulled out, as a test may ask for.
+    fn is_gone(&self) -> bool {
+        self.config
+            .gone_after
             .is_some_and(|limit| self.commands >= limit)
     }
 

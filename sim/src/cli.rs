@@ -131,6 +131,10 @@ struct Fault {
     #[arg(long, value_name = "N")]
     hang_after: Option<u64>,
 
+    /// Take N commands, and then be gone, as if pulled out: registers read as all ones
+    #[arg(long, value_name = "N")]
+    gone_after: Option<u64>,
+
     /// Bytes of the register BAR, a power of two from 16 on; the card's own is 4096
     #[arg(long, value_name = "BYTES", default_value_t = Layout::REGISTER_BAR_SIZE, value_parser = bar_size,
           hide_default_value = true)]
@@ -230,6 +234,7 @@ impl Arguments {
                 .interface_version
                 .map_or(defaults.interface_version, |v| (v.0, v.1)),
             hang_after: fault.hang_after,
+            gone_after: fault.gone_after,
             ..defaults
         };
         card.validate().map_err(|error| error.to_string())?;

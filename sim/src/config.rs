@@ -40,6 +40,9 @@ pub struct CardConfig {
     /// Commands after which the control processor takes no more until the card's reset, to show what a driver makes
     /// of that.
     pub hang_after: Option<u64>,
+    /// Commands after which the card is gone, as if it had been pulled out: reads are all ones, and nothing else
+    /// happens any more. Only [`Card::reset`](crate::Card::reset) plugs it in again, and no register reaches that.
+    pub gone_after: Option<u64>,
 }
 
 impl Default for CardConfig {
@@ -62,6 +65,7 @@ impl Default for CardConfig {
             magic: MAGIC,
             interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
             hang_after: None,
+            gone_after: None,
         }
     }
 }

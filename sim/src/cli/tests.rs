@@ -76,11 +76,12 @@ fn captures() {
 #[test]
 fn bad_cards() {
     let options =
-        options("--bad-magic --interface-version 7.3 --register-bar-size 1024 --hang-after 9")
+        options("--bad-magic --interface-version 7.3 --register-bar-size 1024 --hang-after 9 --gone-after 8")
             .unwrap();
     assert_ne!(options.card.magic, CardConfig::default().magic);
     assert_eq!(options.card.interface_version, (7, 3));
     assert_eq!(options.card.hang_after, Some(9));
+    assert_eq!(options.card.gone_after, Some(8));
     assert_eq!(options.layout.register_bar_size, 1024);
     for bad in [
         "--interface-version 7",
