@@ -29,6 +29,7 @@ pub const STATUS_FEATURES_OK: u8 = 8;
 pub const STATUS_NEEDS_RESET: u8 = 0x40;
 pub const STATUS_FAILED: u8 = 0x80;
 
+pub const FEATURE_MTU: u64 = 1 << 3;
 pub const FEATURE_MAC: u64 = 1 << 5;
 pub const FEATURE_VERSION_1: u64 = 1 << 32;
 pub const FEATURE_ACCESS_PLATFORM: u64 = 1 << 33;
@@ -193,6 +194,20 @@ impl Device {
     /// Puts a group of queues into an address space. The crate's own function issues another ioctl.
     pub fn set_group_asid(&self, group: u32, asid: u32) -> io::Result<()> {
         raw::vring_state(&self.file, VHOST_VDPA_SET_GROUP_ASID(), group, asid).map(drop)
+    }
+
+    /// The largest packet that the device takes.
+    pub fn mtu(&self) -> Result<usize> {
+        let offered = self.vdpa.get_features().map_err(errno)?;
+        if offered & FEATURE_MTU == 0 {
+            return Ok(1500);
+        }
+        let mut mtu = [0; 2];
+        self.vdpa
+            .get_config(10, &mut mtu)
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_CONFIG")?;
+        Ok(usize::from(u16::from_le_bytes(mtu)))
     }
 
     pub fn mac(&self) -> Result<[u8; 6]> {

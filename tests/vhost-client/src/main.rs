@@ -75,6 +75,7 @@ enum Experiment {
     RemapLive(experiments::remap_live::Options),
     Junk(experiments::junk::Options),
     BatchFailure(experiments::batch_failure::Options),
+    MapLimit(experiments::map_limit::Options),
     VqState(experiments::vq_state::Options),
     DoorbellPage(experiments::doorbell_page::Options),
     Hold(experiments::hold::Options),
@@ -135,6 +136,9 @@ fn main() -> ExitCode {
             carry_out("batch-failure", &options.common, |report| {
                 options.run(report)
             })
+        }
+        Experiment::MapLimit(options) => {
+            carry_out("map-limit", &options.common, |report| options.run(report))
         }
         Experiment::VqState(options) => {
             carry_out("vq-state", &options.common, |report| options.run(report))

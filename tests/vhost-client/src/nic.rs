@@ -21,6 +21,9 @@ pub const AREA_SIZE: u64 = 0x20_0000;
 /// Frames under way at most; fewer than the receive buffers, so that none is dropped.
 const WINDOW: u32 = 32;
 
+/// Bytes that a frame has beside the MTU.
+const ETHERNET_HEADER: usize = 14;
+
 /// How a driver uses the device, where several ways are legal.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -59,8 +62,8 @@ pub struct Nic<'a> {
     pub config_call: EventFd,
     pub limit: Duration,
     setup: Setup,
-    mac: [u8; 6],
-    runs: u32,
+    /// The frames of the newest run.
+    frames: Frames,
 }
 
 impl<'a> Nic<'a> {
@@ -80,9 +83,12 @@ impl<'a> Nic<'a> {
             .set_config_call(&config_call)
             .map_err(errno)
             .context("VHOST_VDPA_SET_CONFIG_CALL")?;
-        let mac = device.mac()?;
-        // Numbers of runs must differ between processes as well, because late frames may still be under way.
-        let runs = std::process::id() << 12;
+        let frames = Frames {
+            mac: device.mac()?,
+            largest: device.mtu()? + ETHERNET_HEADER,
+            // Runs must differ between processes as well, because late frames may still be under way.
+            run: std::process::id() << 12,
+        };
         let mut nic = Self {
             device,
             memory,
@@ -91,8 +97,7 @@ impl<'a> Nic<'a> {
             config_call,
             limit,
             setup,
-            mac,
-            runs,
+            frames,
         };
         if setup.fill {
             nic.offer_receive_buffers()?;
@@ -196,11 +201,8 @@ impl<'a> Nic<'a> {
 
     /// The frames of a new run.
     pub fn new_run(&mut self) -> Frames {
-        self.runs += 1;
-        Frames {
-            mac: self.mac,
-            run: self.runs,
-        }
+        self.frames.run += 1;
+        self.frames
     }
 
     /// Sends frames and takes them back from the device, which must be in a loop.
@@ -227,6 +229,10 @@ impl<'a> Nic<'a> {
             if !self.collect(&frames, &mut traffic)? {
                 self.wait_for_device(&mut traffic)?;
             }
+        }
+        // A device that is fast never made us wait; its interrupts have come or come at once.
+        while traffic.problem.is_none() && traffic.interrupts_missing() {
+            self.wait_for_device(&mut traffic)?;
         }
         Ok(traffic)
     }

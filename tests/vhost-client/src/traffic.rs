@@ -15,13 +15,15 @@ const ETHER_TYPE: [u8; 2] = [0x88, 0xb5];
 #[derive(Clone, Copy)]
 pub struct Frames {
     pub mac: [u8; 6],
+    /// Largest frame that the device takes.
+    pub largest: usize,
     pub run: u32,
 }
 
 impl Frames {
     /// The frame with this sequence number; all its bytes depend on run and number.
     pub fn make(&self, sequence: u32) -> Vec<u8> {
-        let size = SIZES[sequence as usize % SIZES.len()];
+        let size = SIZES[sequence as usize % SIZES.len()].min(self.largest);
         // Broadcast, so that a switch sends it out whatever it has learned, and every device takes it.
         let mut frame = vec![0xff; 6];
         frame.extend(self.mac);
@@ -76,6 +78,11 @@ impl Traffic {
         self.problem.is_none() && self.sent == count && self.received == count
     }
 
+    /// True if frames passed and one of the queues has raised no interrupt yet.
+    pub fn interrupts_missing(&self) -> bool {
+        self.sent > 0 && (self.receive_interrupts == 0 || self.transmit_interrupts == 0)
+    }
+
     pub fn describe(&self) -> String {
         let problem = self.problem.as_deref().unwrap_or("nothing wrong seen");
         format!(
@@ -117,6 +124,7 @@ mod tests {
     fn changed_missing_and_foreign_frames_are_told_apart() {
         let frames = Frames {
             mac: [2, 0, 0, 0, 0, 1],
+            largest: 1514,
             run: 7,
         };
         let header = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];

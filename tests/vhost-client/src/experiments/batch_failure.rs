@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 use super::{check_recovery, check_traffic, open, setup};
-use crate::device::STATUS_NEEDS_RESET;
+use crate::device::{Device, STATUS_NEEDS_RESET};
 use crate::events;
 use crate::iotlb::{Message, BATCH_BEGIN, BATCH_END};
 use crate::memory::{Memory, Span};
@@ -9,70 +9,121 @@ use crate::nic::{Nic, AREA_SIZE};
 use crate::output::Report;
 use crate::Common;
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use std::time::Duration;
 
-/// Make a batch fail, which the kernel hides from its sender: the device must tell by NEEDS_RESET
+/// Make a batch fail, which the kernel hides from its sender: nothing must be served that was taken back
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
+    /// What the batch was to do besides
+    #[arg(long, value_enum)]
+    variant: Variant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Variant {
+    /// Nothing: the old map must go on serving, and nobody is told
+    Addition,
+    /// Unmap a range: the space must be closed, and the device must say so by NEEDS_RESET
+    Removal,
 }
 
 impl Options {
     pub fn run(&self, report: &mut Report) -> Result<()> {
         let common = &self.common;
         let device = open(common)?;
-        let extra = Span::new(common.iova + 2 * AREA_SIZE, 0x1000);
-        let memory = Memory::new(&[Span::new(common.iova, AREA_SIZE), extra], common.backing)?;
-        device
-            .send(memory.map_message(0, &memory.spans()[0]))
-            .context("mapping")?;
+        let main = Span::new(common.iova, AREA_SIZE);
+        let taken_back = Span::new(common.iova + 2 * AREA_SIZE, 0x4000);
+        let bad = Span::new(common.iova + 3 * AREA_SIZE, 0x1000);
+        let memory = Memory::new(&[main, taken_back, bad], common.backing)?;
+        for span in [&main, &taken_back] {
+            device
+                .send(memory.map_message(0, span))
+                .context("mapping")?;
+        }
         let mut nic = Nic::start(&device, &memory, setup(common), common.limit())?;
         check_traffic(report, "frames flow before", &nic.loopback(16)?, 16);
+        let before = device.card().address_space(0)?;
 
-        // Within a batch the parent driver sees a bad permission only at the end, where its answer is thrown away.
+        // Within a batch the parent sees a bad permission only at the end, where its answer is thrown away.
         device
             .send(Message::new(BATCH_BEGIN, 0))
             .context("BATCH_BEGIN")?;
+        if self.variant == Variant::Removal {
+            let message = Message::invalidate(0, taken_back.iova, taken_back.size);
+            device.send(message).context("unmapping within the batch")?;
+        }
+        let message = Message {
+            permission: 0,
+            ..memory.map_message(0, &bad)
+        };
         device
-            .send(Message {
-                permission: 0,
-                ..memory.map_message(0, &extra)
-            })
+            .send(message)
             .context("the bad message of the batch")?;
         device
             .send(Message::new(BATCH_END, 0))
             .context("BATCH_END")?;
-        let told = events::wait(&[&nic.config_call], common.limit())?[0] > 0;
-        report.check("the config event tells of trouble", told, "no event came");
-        let status = device.status()?;
-        report.check(
-            "NEEDS_RESET is set",
-            status & STATUS_NEEDS_RESET != 0,
-            format!("the status is {status:#x}"),
-        );
-        if !common.foreign {
-            let space = device.card().address_space(0)?;
-            report.value("mode_after_failure", space.mode.clone());
-            let agreed = space.digest == space.expected_digest;
-            report.check(
-                "card and driver agree on the digest",
-                agreed,
-                format!("{space:?}"),
-            );
+
+        match self.variant {
+            Variant::Addition => {
+                let after = device.card().address_space(0)?;
+                let same = after.translation() == before.translation();
+                report.check(
+                    "the old map is as it was",
+                    same,
+                    format!("{before:?}, then {after:?}"),
+                );
+                check_traffic(report, "frames go on flowing", &nic.loopback(16)?, 16);
+                report.check_same("NEEDS_RESET", device.status()? & STATUS_NEEDS_RESET, 0);
+            }
+            Variant::Removal => self.check_closed(report, &device, &nic)?,
         }
         drop(nic);
 
-        // The owner takes the bad range back; the map is then what it was.
+        // The owner takes the bad range back; what remains is mapped again.
         device
-            .send(Message::invalidate(0, extra.iova, extra.size))
+            .send(Message::invalidate(0, bad.iova, bad.size))
             .context("unmapping the bad range")?;
+        let space = device.card().address_space(0)?;
+        report.check_same(
+            "the mode once the bad range is gone",
+            space.mode.as_str(),
+            "translated",
+        );
+        report.check_same(
+            "card and driver agree on the digest",
+            &space.digest,
+            &space.expected_digest,
+        );
+        let kept = if self.variant == Variant::Removal {
+            0
+        } else {
+            taken_back.size
+        };
+        report.check_same("bytes that are mapped", space.bytes, main.size + kept);
         check_recovery(
             report,
             common,
             &device,
             &memory,
-            "frames flow once the bad range is gone",
+            "frames flow after a reset",
         )
+    }
+
+    fn check_closed(&self, report: &mut Report, device: &Device, nic: &Nic) -> Result<()> {
+        // The event was signalled before BATCH_END returned.
+        let told = events::wait(&[&nic.config_call], Duration::from_secs(1))?[0] > 0;
+        report.check("the config event tells of trouble", told, "no event came");
+        report.check_same(
+            "NEEDS_RESET",
+            device.status()? & STATUS_NEEDS_RESET,
+            STATUS_NEEDS_RESET,
+        );
+        let space = device.card().address_space(0)?;
+        report.check_same("the address space's mode", space.mode.as_str(), "blocked");
+        report.check_same("bytes that are mapped", space.bytes, 0);
+        Ok(())
     }
 }

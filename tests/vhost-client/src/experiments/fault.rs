@@ -129,7 +129,8 @@ impl Options {
             );
         }
         if self.kind == Kind::RingRemoved {
-            device.map(&memory, 0, true)?;
+            let rings = memory.map_message(0, &memory.spans()[0]);
+            device.send(rings).context("mapping the rings again")?;
         }
         check_recovery(
             report,

@@ -9,6 +9,7 @@ pub mod hold;
 pub mod info;
 pub mod junk;
 pub mod loopback;
+pub mod map_limit;
 pub mod remap_live;
 pub mod reset_is_quiet;
 pub mod reset_keeps_map;

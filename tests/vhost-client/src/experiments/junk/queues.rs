@@ -2,7 +2,7 @@
 
 //! Queues that don't exist, sizes and addresses that can't be.
 
-use super::Answers;
+use super::{Answers, OK};
 use crate::device::{errno, Device};
 use crate::{raw, Common};
 use anyhow::Result;
@@ -48,6 +48,8 @@ pub fn queues(answers: &mut Answers, common: &Common, device: &Device) -> Result
         libc::EINVAL,
     );
 
+    // What wraps depends on the size, so that a good one comes first.
+    answers.core("64 entries", state(VHOST_SET_VRING_NUM(), 0, 64), OK);
     let iova = common.iova;
     let good = vhost_vring_addr {
         index: 0,

@@ -1,0 +1,102 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# The driver and its devices come and go, and leave nothing behind.
+
+test_module_loads_and_probes() {
+    load
+    for function in "${LOOP#pci/}" "${NETWORK#pci/}" "${SMALL#pci/}"; do
+        [ -e "/sys/bus/pci/drivers/mooring_vdpa/$function" ] || fail "$function is not bound"
+    done
+}
+
+# wrong_card NUMBER LINE fails unless the driver refuses the card with that one line and leaves nothing behind.
+wrong_card() {
+    function=$(card "$1")
+    expect_log "mooring_vdpa $function: $2"
+    before=$(dmesg | grep -c "mooring_vdpa $function")
+    if echo "$function" 2>/dev/null >/sys/bus/pci/drivers/mooring_vdpa/bind; then
+        fail "$function was bound"
+    fi
+    same "lines about $function" "$(($(dmesg | grep -c "mooring_vdpa $function") - before))" 1
+    [ ! -e "/sys/bus/pci/devices/$function/driver" ] || fail "$function has a driver"
+    same "users of $function" "$(cat "/sys/bus/pci/devices/$function/enable")" 0
+    [ ! -e "/sys/bus/pci/devices/$function/msi_irqs" ] || fail "$function has interrupt vectors"
+    if grep -q "mooring_vdpa.*$function\|$function.*mooring_vdpa" /proc/iomem /proc/interrupts; then
+        fail "the driver still has something of $function"
+    fi
+    case $(vdpa mgmtdev show) in
+        *"$function"*) fail "$function has a management device" ;;
+    esac
+}
+
+test_card_with_wrong_magic_is_refused() { wrong_card 3 'BAR 0 reads .*no Mooring card'; }
+
+test_card_with_another_interface_version_is_refused() { wrong_card 4 'card has interface version 9\.0'; }
+
+test_card_with_a_small_bar_is_refused() { wrong_card 5 'BAR 0 has 0x800 bytes, expected'; }
+
+test_management_devices_are_shown() {
+    shown=$(vdpa mgmtdev show "$LOOP")
+    contains "the management device" "$shown" "$LOOP"
+    contains "its classes" "$shown" "supported_classes net"
+    contains "its features" "$shown" "VERSION_1"
+    contains "its features" "$shown" "ACCESS_PLATFORM"
+    contains "its features" "$shown" "MQ"
+}
+
+test_device_is_added_and_shown() {
+    add life0 "$LOOP" mac 02:00:00:00:00:42 mtu 1400
+    shown=$(vdpa dev show life0)
+    contains "the device" "$shown" "life0: type network mgmtdev $LOOP"
+    shown=$(vdpa dev config show life0)
+    contains "its configuration" "$shown" "mac 02:00:00:00:00:42"
+    contains "its configuration" "$shown" "link up"
+    contains "its configuration" "$shown" "mtu 1400"
+}
+
+test_new_address_space_is_one_to_one() {
+    same mode "$(field life0 0 mode)" identity
+    same extents "$(field life0 0 extents)" 0
+    same bytes "$(field life0 0 bytes)" 0
+}
+
+test_mac_address_can_be_changed() {
+    vdpa dev set name life0 mac 02:00:00:00:00:43
+    contains "the configuration" "$(vdpa dev config show life0)" "mac 02:00:00:00:00:43"
+    refused "Invalid MAC" vdpa dev set name life0 mac 01:00:00:00:00:43
+}
+
+test_device_is_deleted() {
+    vdpa dev del life0
+    same "devices that are left" "$(vdpa dev show)" ""
+    [ ! -e $DEBUGFS/life0 ] || fail "its debugfs folder is left"
+}
+
+test_device_without_attributes_gets_an_address_of_its_own() {
+    add life0 "$LOOP"
+    add life1 "$LOOP"
+    first=$(vdpa dev config show life0 | grep -o 'mac [0-9a-f:]*')
+    second=$(vdpa dev config show life1 | grep -o 'mac [0-9a-f:]*')
+    [ "$first" != "mac 00:00:00:00:00:00" ] || fail "the address is zero"
+    [ "$first" != "$second" ] || fail "both have $first"
+    vdpa dev del life0
+    vdpa dev del life1
+}
+
+test_devices_come_and_go_many_times() {
+    for round in 1 2 3 4 5 6 7 8; do
+        add "life$round" "$LOOP"
+        bind "life$round" vhost_vdpa
+        vdpa dev del "life$round"
+    done
+    same "devices that are left" "$(vdpa dev show)" ""
+}
+
+test_module_unloads_and_loads_again() {
+    unload
+    load
+    contains "the management devices" "$(vdpa mgmtdev show)" "$LOOP"
+    add life0 "$LOOP"
+    vdpa dev del life0
+}

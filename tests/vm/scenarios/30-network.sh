@@ -1,0 +1,80 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# Two devices of one card as network interfaces of the kernel, in two network namespaces, through the card's switch.
+
+test_two_devices_become_interfaces() {
+    add net0 "$NETWORK" mac 02:00:00:00:01:00
+    add net1 "$NETWORK" mac 02:00:00:00:01:01
+    bind net0 virtio_vdpa
+    bind net1 virtio_vdpa
+    interface_in net0 left 10.9.0.1/24
+    interface_in net1 right 10.9.0.2/24
+    contains "the interface" "$(ip -n left link show eth0)" "02:00:00:00:01:00"
+}
+
+test_they_reach_each_other() {
+    ip netns exec left ping -q -c 5 -i 0.2 -w 30 10.9.0.2
+    ip netns exec right ping -q -c 5 -i 0.2 -w 30 10.9.0.1
+}
+
+test_frames_of_all_sizes_pass() {
+    for size in 0 1 64 500 1400 1472 4000; do
+        ip netns exec left ping -q -c 2 -i 0.2 -w 30 -s $size 10.9.0.2
+    done
+}
+
+listening() { ip netns exec right netstat -ltn | grep -q 5201; }
+
+test_a_stream_of_three_seconds_passes() {
+    ip netns exec right iperf3 -s -1 -D --logfile $WORK/iperf-server
+    within 10 listening
+    timeout 60 /usr/bin/ip netns exec left iperf3 -c 10.9.0.2 -t 3 -J >$WORK/iperf
+    bytes=$(grep -A20 '"sum_received"' $WORK/iperf | sed -n 's/.*"bytes":[^0-9]*\([0-9]*\).*/\1/p' | head -1)
+    [ "${bytes:-0}" -gt 100000 ] || fail "only ${bytes:-0} bytes arrived: $(cat $WORK/iperf)"
+}
+
+test_the_card_counted_the_frames() {
+    for counter in tx_frames rx_frames interrupts doorbells; do
+        [ "$(statistic net0 $counter)" -gt 20 ] || fail "$counter is $(statistic net0 $counter)"
+    done
+    same "stopped queues" "$(statistic net0 queue_errors)" 0
+    same "refused accesses" "$(field net0 0 faults)" 0
+    same "the address space" "$(field net0 0 mode)" identity
+}
+
+test_an_interface_goes_down_and_up_again() {
+    ip -n left link set eth0 down
+    ip -n left link set eth0 up
+    ip netns exec left ping -q -c 3 -i 0.2 -w 30 10.9.0.2
+}
+
+test_the_other_interface_survives_its_peer() {
+    bind net1 vhost_vdpa
+    ip netns del right
+    bind net1 virtio_vdpa
+    interface_in net1 right 10.9.0.2/24
+    ip netns exec left ping -q -c 3 -i 0.2 -w 30 10.9.0.2
+    ip netns del left
+    ip netns del right
+    vdpa dev del net0
+    vdpa dev del net1
+}
+
+test_several_queue_pairs_are_used() {
+    add many "$NETWORK" max_vqp 4
+    add peer "$NETWORK"
+    bind many virtio_vdpa
+    bind peer virtio_vdpa
+    interface_in many left 10.9.1.1/24
+    interface_in peer right 10.9.1.2/24
+    contains "the channels" "$(ip netns exec left ethtool -l eth0 | tr -s '\n\t ' ' ')" "Combined: 4"
+    for pairs in 4 1 2; do
+        ip netns exec left ethtool -L eth0 combined $pairs
+        ip netns exec left ping -q -c 3 -i 0.2 -w 30 10.9.1.2
+    done
+    ip netns del left
+    ip netns del right
+    vdpa dev del many
+    vdpa dev del peer
+}

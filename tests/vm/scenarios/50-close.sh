@@ -1,0 +1,67 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# A process closes the device: what it mapped is gone, by reset_map and nothing else, and the kernel can use the device.
+
+is_identity() { [ "$(field "$1" 0 mode)" = identity ]; }
+
+test_close_makes_the_space_one_to_one_by_one_command() {
+    add c0 "$NETWORK" mac 02:00:00:00:02:00
+    add c1 "$NETWORK" mac 02:00:00:00:02:01
+    bind c0 vhost_vdpa
+    hold c0 --frames 0
+    same "the mode while held" "$(field c0 0 mode)" translated
+    [ "$(field c0 0 bytes)" -gt 0 ] || fail "nothing is mapped"
+    before=$(field c0 0 commands)
+    card_before=$(field c0 0 card_commands)
+    release
+    same "the mode after the close" "$(field c0 0 mode)" identity
+    same "extents after the close" "$(field c0 0 extents)" 0
+    same "bytes after the close" "$(field c0 0 bytes)" 0
+    same "IOMMU commands on the space during reset and close" $(($(field c0 0 commands) - before)) 1
+    same "IOMMU commands on the card during reset and close" $(($(field c0 0 card_commands) - card_before)) 1
+    same "the driver's digest" "$(field c0 0 expected_digest)" "$(field c0 0 digest)"
+}
+
+test_close_without_a_reset_does_the_same() {
+    hold c0 --frames 0 --abandon
+    before=$(field c0 0 commands)
+    release
+    same "the mode after the close" "$(field c0 0 mode)" identity
+    same "IOMMU commands during the close" $(($(field c0 0 commands) - before)) 1
+}
+
+test_death_of_the_process_does_the_same() {
+    hold c0 --frames 0
+    before=$(field c0 0 commands)
+    kill -9 $holder
+    wait $holder || true
+    within 10 is_identity c0
+    same "IOMMU commands during the close" $(($(field c0 0 commands) - before)) 1
+}
+
+test_close_of_a_device_that_was_never_mapped_sends_nothing() {
+    before=$(field c0 0 card_commands)
+    hold c0 --idle
+    release
+    same "IOMMU commands" $(($(field c0 0 card_commands) - before)) 0
+}
+
+test_kernel_then_works_on_the_same_device() {
+    bind c0 virtio_vdpa
+    bind c1 virtio_vdpa
+    interface_in c0 left 10.9.2.1/24
+    interface_in c1 right 10.9.2.2/24
+    ip netns exec left ping -q -c 5 -i 0.2 -w 30 10.9.2.2
+}
+
+test_and_a_process_again_after_the_kernel() {
+    ip netns del left
+    within 10 has_interface c0
+    bind c0 vhost_vdpa
+    hold c0 --frames 0
+    release
+    ip netns del right
+    vdpa dev del c0
+    vdpa dev del c1
+}

@@ -1,0 +1,42 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# Fail closed: a process that mapped nothing gets nothing, and least of all the default 1:1 map.
+
+NOT_STARTED='not started: its owner has mapped nothing|device not started: EPERM|queue [0-9]+ could not be started: EPERM'
+
+test_device_that_was_never_mapped_is_not_started() {
+    add u0 "$LOOP"
+    bind u0 vhost_vdpa
+    expect_log "$NOT_STARTED"
+    client start-unmapped u0 --variant never
+}
+
+test_queues_that_are_enabled_late_are_not_started() {
+    expect_log "$NOT_STARTED"
+    client start-unmapped u0 --variant late-enable
+}
+
+test_a_new_owner_does_not_inherit_the_map_of_the_previous_one() {
+    expect_log "$NOT_STARTED"
+    client start-unmapped u0 --variant previous-owner
+}
+
+test_a_space_that_its_owner_emptied_serves_nothing() {
+    allow_log "$NOT_STARTED"
+    allow_log 'IOMMU fault|queue [01] stopped'
+    client start-unmapped u0 --variant emptied
+}
+
+test_queues_moved_into_an_untouched_space_are_not_started() {
+    add u1 "$LOOP" max_vqp 2
+    bind u1 vhost_vdpa
+    expect_log "$NOT_STARTED"
+    client start-unmapped u1 --variant other-space
+    vdpa dev del u1
+}
+
+test_the_device_works_for_whoever_maps() {
+    client loopback u0 --frames 32
+    vdpa dev del u0
+}

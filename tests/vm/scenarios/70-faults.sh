@@ -1,0 +1,35 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# Accesses outside the map or against its permission, and rings that make no sense: one queue stops, the driver tells,
+# nothing else suffers. The other device of the card carries frames before and after each.
+
+# faulty KIND PATTERN provokes a fault and expects the driver's line about it. The driver limits its lines about a device,
+# so that each test has a new one.
+faulty() {
+    expect_log "$2"
+    allow_log 'queue [01] stopped'
+    add f0 "$LOOP"
+    bind f0 vhost_vdpa
+    client fault f0 --kind "$1" --other f1
+    vdpa dev del f0
+}
+
+test_the_other_device_is_made() {
+    add f1 "$LOOP"
+    bind f1 vhost_vdpa
+}
+
+test_transmit_buffer_outside_the_map() { faulty tx-unmapped 'IOMMU fault .*queue 1 .*read'; }
+test_transmit_buffer_across_the_end_of_the_map() { faulty tx-straddles 'IOMMU fault .*queue 1 .*read'; }
+test_transmit_buffer_that_may_not_be_read() { faulty tx-write-only 'IOMMU fault .*queue 1 .*read'; }
+test_receive_buffer_outside_the_map() { faulty rx-unmapped 'IOMMU fault .*queue 0 .*write'; }
+test_receive_buffer_that_may_not_be_written() { faulty rx-read-only 'IOMMU fault .*queue 0 .*write'; }
+test_rings_unmapped_while_the_device_runs() { faulty ring-removed 'IOMMU fault'; }
+test_descriptor_that_does_not_exist() { faulty ring-bad-head 'queue 1 stopped: .*Ring'; }
+test_descriptors_in_a_circle() { faulty ring-loop 'queue 1 stopped: .*Ring'; }
+test_available_index_out_of_range() { faulty ring-jump 'queue 1 stopped: .*Ring'; }
+test_transmit_buffer_marked_as_writable() { faulty tx-writable 'queue 1 stopped: .*Buffer'; }
+test_transmit_buffer_shorter_than_the_header() { faulty tx-short 'queue 1 stopped: .*Buffer'; }
+
+test_the_other_device_is_deleted() { vdpa dev del f1; }
