@@ -6,8 +6,10 @@
 //!
 //! Outermost first; a lock is never taken while one further down is held:
 //!
-//! 1. a device's virtio state (`NetDevice::state`), 2. an address space (`NetDevice::spaces`),
-//! 3. the command queue or the event queue ([`Card`]), 4. the list of devices ([`Card`]),
+//! 1. a device's virtio state (`NetDevice::state`);
+//! 2. an address space (`NetDevice::spaces`) or a MAC address (`NetDevice::mac`);
+//! 3. the command queue or the event queue ([`Card`]);
+//! 4. the list of devices ([`Card`]);
 //! 5. the interrupt table and the abstraction's callbacks, both spinlocks.
 //!
 //! # Health
@@ -52,8 +54,9 @@ use kernel::{
     sync::{
         aref::ARef,
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Full, //
         },
         Arc,
         Mutex, //
@@ -151,7 +154,7 @@ impl Card {
 
     /// Whether the card has been given up.
     pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Relaxed)
+        self.dead.load(Acquire)
     }
 
     /// Has the card carry out one command. May sleep, [`COMMAND_TIMEOUT`] at most beside waiting for
@@ -202,6 +205,10 @@ impl Card {
         match completion.status.get() {
             wire::STATUS_OK => Ok(completion),
             status => match wire::ErrorCode::from_status(status) {
+                Some(wire::ErrorCode::Internal) => {
+                    self.fail("its firmware failed");
+                    Err(CommandError::Dead)
+                }
                 Some(code) => {
                     dev_dbg!(self.dev(), "card refused {:?}: {}\n", opcode, code.text());
                     Err(CommandError::Refused(code))
@@ -243,12 +250,12 @@ impl Card {
 
     /// Ends the card's DMA and lets no further command through. Returns whether this was news.
     fn cut_off(&self) -> bool {
-        let news = !self.dead.xchg(true, Relaxed);
-
-        if news {
+        // In this order: whoever learns that the card is dead may give memory back at once. Doing it twice
+        // does no harm.
+        if !self.is_dead() {
             function::clear_bus_master(&self.pci, &self.registers);
         }
-        news
+        !self.dead.xchg(true, Full)
     }
 
     fn tell_devices(&self) {
@@ -265,6 +272,14 @@ impl Card {
     pub(crate) fn add_device(&self, device: Arc<NetDevice>) -> Result {
         self.devices.lock().push(device, GFP_KERNEL)?;
         Ok(())
+    }
+
+    /// Whether there is a device with this number, or one that has any of the card's queues `queues`.
+    pub(crate) fn has_device(&self, number: u16, queues: core::ops::Range<u32>) -> bool {
+        self.devices
+            .lock()
+            .iter()
+            .any(|device| device.number() == number || device.has_queue_in(&queues))
     }
 
     /// Undoes [`Self::add_device()`]. An event for the device may still be delivered meanwhile.
@@ -297,12 +312,11 @@ impl Card {
         let cmdq = self.cmdq.lock().take();
         let eventq = self.eventq.lock().take();
 
-        self.dead.store(true, Relaxed);
         // The errors mean that the function is unbound already, which ended its DMA as well.
         let _ = disable_queues(&self.registers);
         // Even a card that doesn't take the register writes can't reach the memory any more, which is
         // freed only now.
-        function::clear_bus_master(&self.pci, &self.registers);
+        self.cut_off();
         drop((cmdq, eventq));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod transport;
 
 use crate::wire;
 use kernel::{
+    alloc::AllocError,
     error::code::*,
     prelude::*, //
 };
@@ -28,6 +29,24 @@ pub(crate) enum CommandError {
     Dead,
     /// The driver couldn't issue the command; the card knows nothing of it.
     NotIssued(Error),
+}
+
+impl CommandError {
+    /// Whether the card refused an update because what it holds isn't what the driver believes.
+    pub(crate) fn contradicts_the_driver(self) -> bool {
+        use wire::ErrorCode::*;
+
+        matches!(
+            self,
+            Self::Refused(StaleGeneration | NotMapped | Overlap | NoSuchAddressSpace)
+        )
+    }
+}
+
+impl From<AllocError> for CommandError {
+    fn from(_: AllocError) -> Self {
+        Self::NotIssued(ENOMEM)
+    }
 }
 
 impl From<CommandError> for Error {

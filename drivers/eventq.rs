@@ -5,6 +5,7 @@
 use crate::{
     card::Card,
     dma::ring::Ring,
+    limit::Limit,
     pci::Registers,
     regs,
     wire::{
@@ -33,6 +34,8 @@ pub(crate) struct EventQueue {
     ring: Ring<Event>,
     consumer: u16,
     sequence: u32,
+    /// Lines in the log about events that were lost.
+    lost: Limit,
 }
 
 impl EventQueue {
@@ -46,6 +49,7 @@ impl EventQueue {
             ring: Ring::new(dev, LOG2_ENTRIES)?,
             consumer: 0,
             sequence: wire::FIRST_SEQUENCE,
+            lost: Limit::new(),
         })
     }
 
@@ -79,6 +83,16 @@ impl EventQueue {
             };
             self.consumer = self.consumer.wrapping_add(1);
             self.sequence = wire::next_sequence(self.sequence);
+            if event.lost.get() != 0 {
+                if let Some(count) = self.lost.count() {
+                    dev_warn!(
+                        card.dev(),
+                        "{} events of the card were lost ({})\n",
+                        event.lost.get(),
+                        count
+                    );
+                }
+            }
             dispatch(card, &event);
         }
 
@@ -91,13 +105,6 @@ impl EventQueue {
 
 /// Hands an event to its device. Events that make no sense are dropped.
 fn dispatch(card: &Card, event: &Event) {
-    if event.lost.get() != 0 {
-        dev_warn!(
-            card.dev(),
-            "{} events of the card were lost\n",
-            event.lost.get()
-        );
-    }
     let Some(kind) = wire::EventKind::from_number(event.kind.get()) else {
         dev_dbg!(card.dev(), "event of unknown kind {}\n", event.kind.get());
         return;

@@ -72,8 +72,9 @@ pub(crate) struct AddressSpace {
     number: u16,
     mode: AddressSpaceMode,
     generation: u64,
-    ranges: KVec<Arc<Range>>,
-    extents: KVec<Extent>,
+    // Thousands of entries are usual, too much for memory that is contiguous in any case.
+    ranges: KVVec<Arc<Range>>,
+    extents: KVVec<Extent>,
 }
 
 impl AddressSpace {
@@ -90,8 +91,8 @@ impl AddressSpace {
             number: created.address_space.get(),
             mode,
             generation: created.generation.get(),
-            ranges: KVec::new(),
-            extents: KVec::new(),
+            ranges: KVVec::new(),
+            extents: KVVec::new(),
         })
     }
 
@@ -126,33 +127,38 @@ impl AddressSpace {
         let result = self.try_set_map(card, dev, iotlb);
 
         result.map_err(|error| {
-            let closed = if card.is_dead() {
-                true
-            } else if self.removes(iotlb) {
+            // A dead card is blocked, too: by being cut off.
+            let closed = card.is_dead() || error.contradicts_the_driver() || self.removes(iotlb);
+            if closed {
                 self.block(card);
-                true
-            } else {
-                false
-            };
-            MapError { error, closed }
+            }
+            MapError {
+                error: error.into(),
+                closed,
+            }
         })
     }
 
-    fn try_set_map(&mut self, card: &Card, dev: &device::Device<Bound>, iotlb: &Iotlb) -> Result {
-        let mut ranges = KVec::new();
+    fn try_set_map(
+        &mut self,
+        card: &Card,
+        dev: &device::Device<Bound>,
+        iotlb: &Iotlb,
+    ) -> Result<(), CommandError> {
+        let mut ranges = KVVec::new();
         let mut held = self.ranges.iter().peekable();
 
         for map in iotlb.iter() {
-            let map = map?;
+            let map = map.map_err(CommandError::NotIssued)?;
             while held.next_if(|range| range.iova() < map.start()).is_some() {}
             let range = match held.peek() {
                 Some(range) if range.is(&map) => Arc::clone(range),
-                _ => Range::map(dev, &map, &card.info)?,
+                _ => Range::map(dev, &map, &card.info).map_err(CommandError::NotIssued)?,
             };
             ranges.push(range, GFP_KERNEL)?;
         }
 
-        let mut extents = KVec::new();
+        let mut extents = KVVec::new();
         for extent in Merged::new(ranges.iter().map(|range| range.extent())) {
             extents.push(extent, GFP_KERNEL)?;
         }
@@ -181,7 +187,7 @@ impl AddressSpace {
 
     /// Stages and commits the difference between what the card holds and `wanted`. Returns the
     /// generation then in force. Issues no command if nothing differs.
-    fn program(&self, card: &Card, wanted: &[Extent]) -> Result<u64> {
+    fn program(&self, card: &Card, wanted: &[Extent]) -> Result<u64, CommandError> {
         let mut changes = extent::changes(&self.extents, wanted).peekable();
         if changes.peek().is_none() && self.is_mapped() {
             return Ok(self.generation);
@@ -226,9 +232,12 @@ impl AddressSpace {
 
     /// Makes every access fault. If not even that succeeds the card is given up.
     fn block(&mut self, card: &Card) {
-        match self.set_mode(card, AddressSpaceMode::Blocked) {
-            Ok(()) | Err(CommandError::Dead) => (),
-            Err(_) => card.fail("it can not block an address space"),
+        if let Err(error) = self.set_mode(card, AddressSpaceMode::Blocked) {
+            if error != CommandError::Dead {
+                card.fail("it can not block an address space");
+            }
+            // A card that is cut off reaches nothing, so the memory may go back.
+            self.forget(AddressSpaceMode::Blocked);
         }
     }
 
@@ -236,21 +245,25 @@ impl AddressSpace {
         let updated = commands::address_space_set_mode(card, self.number, mode)?;
 
         // INVARIANT: The card has dropped all extents and is in this mode.
-        self.mode = mode;
         self.generation = updated.generation.get();
-        self.extents = KVec::new();
-        self.ranges = KVec::new();
+        self.forget(mode);
         Ok(())
+    }
+
+    /// Notes that nothing is translated by extents any more, and gives the memory back.
+    fn forget(&mut self, mode: AddressSpaceMode) {
+        self.mode = mode;
+        self.extents = KVVec::new();
+        self.ranges = KVVec::new();
     }
 
     /// Gives the address space back to the card's pool, and the memory to its owners. No queue may run
     /// through it any more.
-    pub(crate) fn destroy(mut self, card: &Card) {
+    pub(crate) fn destroy(self, card: &Card) {
         match commands::address_space_destroy(card, self.number) {
             Ok(()) | Err(CommandError::Dead) => (),
             // Memory must not go back while the card might reach it.
             Err(_) => card.fail("it can not destroy an address space"),
         }
-        self.ranges.clear();
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     card::Card,
     net::{
+        is_valid_mac,
         operations::{
             NetVdpa,
             REQUIRED, //
@@ -36,8 +37,11 @@ use kernel::{
 /// MTU limits in bytes (virtio 1.3, section 5.1.4.1).
 const MTU: core::ops::RangeInclusive<u16> = 68..=u16::MAX;
 
-/// Features that management may ask for. Each device offers those of them that the card has.
-const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
+/// Features that this driver can offer. Each device offers those of them that the card has.
+///
+/// The card lets a guest change its MAC address through the control queue (`VIRTIO_NET_F_CTRL_MAC_ADDR`), but
+/// doesn't tell the driver, whose configuration space would go on showing the old one.
+pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_F_ACCESS_PLATFORM)
     | (1 << VIRTIO_F_ORDER_PLATFORM)
     | (1 << VIRTIO_NET_F_MTU)
@@ -45,8 +49,7 @@ const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_NET_F_STATUS)
     | (1 << VIRTIO_NET_F_CTRL_VQ)
     | (1 << VIRTIO_NET_F_CTRL_RX)
-    | (1 << VIRTIO_NET_F_MQ)
-    | (1 << VIRTIO_NET_F_CTRL_MAC_ADDR);
+    | (1 << VIRTIO_NET_F_MQ);
 
 /// The management device of a card.
 pub(crate) struct Manager {
@@ -78,11 +81,6 @@ impl Manager {
             Manager { card },
         )
     }
-}
-
-/// Whether `mac` can be a device's own address.
-fn is_valid_mac(mac: [u8; 6]) -> bool {
-    mac[0] & 1 == 0 && mac != [0; 6]
 }
 
 #[vtable]

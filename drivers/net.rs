@@ -17,6 +17,7 @@ use crate::{
     },
     iommu::AddressSpace,
     limit::Limit,
+    mgmt,
     vdpa::{
         virtio::{
             VIRTIO_ID_NET,
@@ -128,6 +129,11 @@ impl Drop for OwnedDevice {
     }
 }
 
+/// Whether `mac` can be a device's own address.
+pub(crate) fn is_valid_mac(mac: [u8; 6]) -> bool {
+    mac[0] & 1 == 0 && mac != [0; 6]
+}
+
 /// What a device is made with.
 pub(crate) struct Parameters {
     /// Queue pairs, 1 or more.
@@ -176,13 +182,21 @@ impl NetDevice {
         created: &wire::DeviceCreated,
     ) -> Result<Arc<Self>> {
         let (first_queue, num_queues) = (created.first_queue.get(), created.num_queues.get());
-        let offered = created.features.get();
-        let control = offered & (1 << VIRTIO_NET_F_CTRL_VQ) != 0;
+        let control = created.features.get() & (1 << VIRTIO_NET_F_CTRL_VQ) != 0;
+        // What the card has beyond what this driver knows is nothing to promise.
+        let offered = created.features.get() & mgmt::FEATURES;
         let expected = u32::from(parameters.queue_pairs) * 2 + u32::from(control);
         let end = u32::from(first_queue) + u32::from(num_queues);
 
-        if u32::from(num_queues) != expected || end > u32::from(card.info.num_queues) {
-            card.fail("it made a device with queues that it can not have");
+        if u32::from(num_queues) != expected
+            || end > u32::from(card.info.num_queues)
+            || card.has_device(created.device.get(), u32::from(first_queue)..end)
+            || offered & operations::REQUIRED != operations::REQUIRED
+            || !is_valid_mac(created.mac)
+            || parameters.mac.is_some_and(|mac| mac != created.mac)
+            || parameters.mtu.is_some_and(|mtu| mtu != created.mtu.get())
+        {
+            card.fail("it made a device that is not what was asked for");
             return Err(EIO);
         }
 
@@ -264,6 +278,13 @@ impl NetDevice {
         self.destroy_spaces();
     }
 
+    /// Whether one of the card's queues `queues` is the device's.
+    pub(crate) fn has_queue_in(&self, queues: &core::ops::Range<u32>) -> bool {
+        let first = u32::from(self.first_queue);
+
+        first < queues.end && queues.start < first + u32::from(self.num_queues)
+    }
+
     /// The card's number of the device.
     pub(crate) fn number(&self) -> u16 {
         self.number
@@ -316,6 +337,7 @@ impl NetDevice {
 
         commands::net_set_mac(&self.card, self.number, mac)?;
         *current = mac;
+        self.generation.fetch_add(1, Relaxed);
         Ok(())
     }
 

@@ -6,9 +6,10 @@
 //!
 //! 1. the management device, which deletes every vDPA device; after that no operation runs any more;
 //! 2. the interrupt handlers;
-//! 3. the command and event queue, after the card was told to stop using them;
-//! 4. the function itself is switched off: no DMA from here on;
-//! 5. the interrupt vectors, and last, by the driver core, the BARs.
+//! 3. the command and event queue, after the card was told to stop using them and cut off from memory, and
+//!    with the last reference to [`Card`] the BARs;
+//! 4. the function itself is switched off;
+//! 5. the interrupt vectors.
 
 use crate::{
     card::Card,

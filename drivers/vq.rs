@@ -44,6 +44,8 @@ pub(crate) struct Virtqueue {
     size: u16,
     /// Where to begin in the available ring.
     avail_index: u16,
+    /// Where to begin in the used ring.
+    used_index: u16,
     /// What the owner asked for.
     ready: bool,
     /// Whether the card runs the queue.
@@ -60,6 +62,7 @@ impl Virtqueue {
         },
         size: 0,
         avail_index: 0,
+        used_index: 0,
         ready: false,
         running: false,
     };
@@ -88,6 +91,12 @@ impl Virtqueue {
     pub(crate) fn stopped(&mut self, state: &wire::QueueState) {
         self.running = false;
         self.avail_index = state.avail_index.get();
+        self.used_index = state.used_index.get();
+    }
+
+    /// Notes that the card has forgotten the queue before it could do anything: it stands where it began.
+    pub(crate) fn not_started(&mut self) {
+        self.running = false;
     }
 
     /// Where it begins, or where it was stopped.
@@ -144,6 +153,8 @@ impl Virtqueue {
     pub(crate) fn set_avail_index(&mut self, index: u16) -> Result {
         self.check_idle()?;
         self.avail_index = index;
+        // vDPA hands over one index only: buffers that the device had taken have been used too.
+        self.used_index = index;
         Ok(())
     }
 
@@ -169,8 +180,7 @@ impl Virtqueue {
             address_space: address_space.into(),
             flags: flags.into(),
             avail_index: self.avail_index.into(),
-            // vDPA hands over one index only: buffers that the device had taken have been used too.
-            used_index: self.avail_index.into(),
+            used_index: self.used_index.into(),
             reserved: 0.into(),
             descriptor_area: self.address.desc.into(),
             driver_area: self.address.driver.into(),

@@ -6,13 +6,7 @@
 //! copies, in aligned 32-bit volatile words. What is read may be anything at all, the card is not
 //! trusted; message types accept every bit pattern ([`FromBytes`]).
 
-use core::{
-    marker::PhantomData,
-    sync::atomic::{
-        fence,
-        Ordering, //
-    },
-};
+use core::marker::PhantomData;
 use kernel::{
     device,
     dma::{
@@ -20,6 +14,10 @@ use kernel::{
         DmaAddress, //
     },
     prelude::*,
+    sync::barrier::{
+        dma_mb,
+        Read, //
+    },
 };
 use zerocopy::{
     FromZeros,
@@ -168,7 +166,7 @@ impl<T: FromBytes + IntoBytes + Immutable> Ring<T> {
             return Ok(None);
         }
         // The rest of the entry may be read only after the sequence number, which the card wrote last.
-        fence(Ordering::Acquire);
+        dma_mb(Read);
 
         let mut entry = <T as FromZeros>::new_zeroed();
         let bytes = entry.as_mut_bytes();

@@ -221,11 +221,15 @@ impl vdpa::Operations for NetVdpa {
         // the required features the device doesn't start.
         let multiqueue = 1 << VIRTIO_NET_F_MQ;
         let control = 1 << VIRTIO_NET_F_CTRL_VQ;
+        // Without MQ the control queue would have to be queue 2 (virtio 1.3, section 5.1.2), which the
+        // card can't move.
+        let several_pairs = dev.device.num_queues > 3;
         let mut state = dev.device.state.lock();
 
         if features & !dev.device.offered != 0
             || (features != 0 && features & REQUIRED != REQUIRED)
             || (features & multiqueue != 0 && features & control == 0)
+            || (several_pairs && features & control != 0 && features & multiqueue == 0)
         {
             return Err(EINVAL);
         }
@@ -260,7 +264,8 @@ impl vdpa::Operations for NetVdpa {
     fn get_status(dev: &Device<Self>) -> u8 {
         let status = dev.device.state.lock().status;
 
-        match dev.device.needs_reset.load(Relaxed) {
+        // A device that was reset has status 0, whatever else is wrong with it: the virtio core insists.
+        match status != 0 && dev.device.needs_reset.load(Relaxed) {
             // CAST: a status bit.
             true => status | VIRTIO_CONFIG_S_NEEDS_RESET as u8,
             false => status,
@@ -311,7 +316,12 @@ impl vdpa::Operations for NetVdpa {
         if result.is_err() {
             device.card.fail("it can not reset a device");
         }
-        device.needs_reset.store(result.is_err(), Relaxed);
+        // Events that the card posted before it completed the command are about the state that is gone.
+        device.card.handle_events();
+        device.needs_reset.store(false, Relaxed);
+        if device.card.is_dead() {
+            device.need_reset();
+        }
         Ok(result?)
     }
 
@@ -375,7 +385,7 @@ impl vdpa::Operations for NetVdpa {
         result.map_err(|failure| {
             dev_err!(
                 dev.as_ref(),
-                "address space {} could not be put back to 1:1: {:?}; it is blocked\n",
+                "address space {} could not be put back to 1:1: {:?}; nothing is mapped in it\n",
                 asid,
                 failure.error
             );

@@ -79,10 +79,13 @@ impl NetDevice {
     }
 
     /// Starts the device: agrees on features and starts every queue that is enabled. After an error none
-    /// of them runs.
+    /// of them runs, and each stands where it began.
     pub(super) fn start(&self, state: &mut VirtioState, owner: BusDriver) -> Result {
         let result = self.try_start(state, owner);
 
+        if result.is_err() {
+            state.queues.iter_mut().for_each(|vq| vq.not_started());
+        }
         if result.is_err() && !self.card.is_dead() {
             // If not even that succeeds the card is given up, because a queue may run that must not.
             if commands::device_reset(&self.card, self.number).is_err() {

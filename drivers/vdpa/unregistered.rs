@@ -34,6 +34,7 @@ use kernel::{
         atomic::Atomic,
         Arc, //
     },
+    types::Opaque, //
 };
 
 /// What a device looks like to the vDPA core.
@@ -123,17 +124,17 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
             (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
         }
 
-        // SAFETY: As above. The table in the device lives as long as the device, and does not change
-        // once the device is registered.
+        // The device carries its own table, because the core looks into it once more when the last
+        // reference to the `struct device` goes, and by then the driver's module may be gone.
+        //
+        // SAFETY: As above. The table does not change once the device is registered.
         unsafe {
+            let ops = Opaque::cast_into(&raw const (*this).ops);
+            ops.write(VTable::<T>::without(params.without));
+
+            (*vdev).config = ops;
             (*vdev).vmap.dma_dev = parent;
             (*vdev).mdev = request.mdev_raw();
-
-            if !params.without.is_empty() {
-                let ops = (&raw mut (*this).ops).cast::<bindings::vdpa_config_ops>();
-                ops.write(VTable::<T>::without(params.without));
-                (*vdev).config = ops;
-            }
         }
 
         // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer than

@@ -44,7 +44,8 @@ pub enum Opcode {
     /// Resets the device object and frees it with its queues.
     DeviceDestroy = 0x0101,
     /// Resets virtio state: stops all queues of the device, waits until none of their DMA and interrupts
-    /// is under way, and forgets features and queue set-up. **Touches no address space.**
+    /// is under way, and forgets features and queue set-up. **Touches no address space.** Events about the
+    /// device's former state are posted before the command completes.
     DeviceReset = 0x0102,
     /// Sets the feature bits that driver and device agreed on ([`DeviceSetFeatures`]). Refused with
     /// [`ErrorCode::Busy`](super::ErrorCode::Busy) while a queue runs.
