@@ -88,35 +88,35 @@ within() {
 # ---- The kernel's log ----
 
 # allow_log PATTERN: lines that match are no trouble in this test.
-allow_log() { echo "$1" >>$WORK/allowed; }
+allow_log() { echo "$1" >>"$WORK/allowed"; }
 
 # expect_log PATTERN: the same, and at least one must come.
 expect_log() {
     allow_log "$1"
-    echo "$1" >>$WORK/expected
+    echo "$1" >>"$WORK/expected"
 }
 
 # The kernel's lines since this test began, with their levels. The marker is a line of our own in the log; should the log
 # have grown over it, everything counts.
 new_log() {
     marker="mooring-test: begin $number $1\$"
-    dmesg -r >$WORK/dmesg
-    if grep -q "$marker" $WORK/dmesg; then
-        sed "1,/$marker/d" $WORK/dmesg
+    dmesg -r >"$WORK/dmesg"
+    if grep -q "$marker" "$WORK/dmesg"; then
+        sed "1,/$marker/d" "$WORK/dmesg"
     else
-        cat $WORK/dmesg
+        cat "$WORK/dmesg"
     fi
 }
 
 # log_trouble NAME prints lines that nobody expected and patterns that were expected in vain.
 log_trouble() {
-    new_log "$1" >$WORK/log
+    new_log "$1" >"$WORK/log"
     # Errors of anybody, warnings of the driver, and what the kernel reports of itself at any level.
     grep -E '^<[0-3]>|^<4>.*mooring|BUG:|WARNING:|Oops|Call Trace|leak|general protection|refcount|DMA-API|UBSAN|blocked for more' \
-        $WORK/log | grep -v -E -f $WORK/allowed || true
+        "$WORK/log" | grep -v -E -f "$WORK/allowed" || true
     while read -r pattern; do
-        grep -q -E "$pattern" $WORK/log || echo "expected in the kernel's log and not there: $pattern"
-    done <$WORK/expected
+        grep -q -E "$pattern" "$WORK/log" || echo "expected in the kernel's log and not there: $pattern"
+    done <"$WORK/expected"
 }
 
 # ---- Running tests ----
@@ -131,33 +131,33 @@ run_tests() {
     failed=0
     for name in $names; do
         number=$((number + 1))
-        if run_test "$name"; then
+        if run_test "$name" "$1"; then
             result=ok
         else
             result="not ok"
             failed=$((failed + 1))
-            clean_up >/dev/null 2>&1
-            sed 's/^/    # /' $WORK/output
+            sed 's/^/    # /' "$WORK/output"
         fi
         echo "    $result $number $(echo "${name#test_}" | tr _ ' ')"
     done
     [ $failed = 0 ]
 }
 
+# run_test NAME FILE
 run_test() {
-    : >$WORK/output
+    : >"$WORK/output"
     # A pattern that no line has, because an empty list of patterns would match nothing or everything.
-    echo 'a^' >$WORK/allowed
-    : >$WORK/expected
+    echo 'a^' >"$WORK/allowed"
+    : >"$WORK/expected"
     echo "mooring-test: begin $number $1" >/dev/kmsg
     begin=$(date +%s)
     # In a process of its own, with its children in the same group, so that a hanging one can be left behind.
-    setsid sh -eu -c ". /tests/lib.sh; . '$scenario'; $1" >$WORK/output 2>&1 &
+    setsid sh -eu -c ". /tests/lib.sh; . '$2'; $1" >"$WORK/output" 2>&1 &
     test=$!
     while kill -0 $test 2>/dev/null; do
         if [ $(($(date +%s) - begin)) -ge "$TEST_LIMIT" ]; then
-            echo "stopped after $TEST_LIMIT s; its processes:" >>$WORK/output
-            ps -o pid,stat,args | grep -v '\[' >>$WORK/output || true
+            echo "stopped after $TEST_LIMIT s; its processes:" >>"$WORK/output"
+            ps -o pid,stat,args >>"$WORK/output"
             kill -9 -$test
             return 1
         fi
@@ -167,7 +167,7 @@ run_test() {
     wait $test || status=$?
     trouble=$(log_trouble "$1")
     if [ -n "$trouble" ]; then
-        printf 'in the kernel log:\n%s\n' "$trouble" >>$WORK/output
+        printf 'in the kernel log:\n%s\n' "$trouble" >>"$WORK/output"
         status=1
     fi
     return $status
@@ -183,14 +183,14 @@ load() {
     allow_log "$REFUSALS"
     allow_log 'loading out-of-tree module taints kernel'
     modprobe -a vdpa vhost_vdpa virtio_vdpa virtio_net
-    echo 0 >$VDPA/drivers_autoprobe
+    echo 0 >"$VDPA/drivers_autoprobe"
     modprobe mooring_vdpa
 }
 
 unload() {
     rmmod mooring_vdpa
     [ ! -e /sys/bus/pci/drivers/mooring_vdpa ] || fail "the PCI driver is still there"
-    [ ! -e $DEBUGFS ] || fail "the debugfs folder is still there"
+    [ ! -e "$DEBUGFS" ] || fail "the debugfs folder is still there"
 }
 
 # add NAME HANDLE [ATTRIBUTE...] adds a device.
@@ -200,19 +200,26 @@ add() {
     vdpa dev add name "$name" mgmtdev "$handle" "$@"
 }
 
-# bind NAME DRIVER binds a device to virtio_vdpa or vhost_vdpa, from whatever it is bound to.
-bind() {
-    [ ! -e $VDPA/devices/"$1"/driver ] || echo "$1" >$VDPA/devices/"$1"/driver/unbind
-    echo "$2" >$VDPA/devices/"$1"/driver_override
-    echo "$1" >$VDPA/drivers/"$2"/bind
+# ensure NAME HANDLE [ATTRIBUTE...] adds a device and binds it to vhost_vdpa, unless that was done before.
+ensure() {
+    [ -e "$VDPA/devices/$1" ] || add "$@"
+    [ -e "$VDPA/drivers/vhost_vdpa/$1" ] || bind "$1" vhost_vdpa
 }
 
-# interface NAME prints the network interface of a device on virtio_vdpa.
+# bind NAME DRIVER binds a device to virtio_vdpa or vhost_vdpa, from whatever it is bound to.
+bind() {
+    [ ! -e "$VDPA/devices/$1"/driver ] || echo "$1" >"$VDPA/devices/$1"/driver/unbind
+    echo "$2" >"$VDPA/devices/$1"/driver_override
+    echo "$1" >"$VDPA/drivers/$2"/bind
+}
+
+# interface NAME prints the network interface of a device on virtio_vdpa, which sysfs tells only by its address: the
+# kernel hangs the virtio device under the PCI function, and not under the vDPA device.
 interface() {
-    # The virtio device is a child of the function that does its DMA, so only the address tells whose it is.
     mac=$(vdpa dev config show "$1" | sed -n 's/.* mac \([0-9a-f:]*\) .*/\1/p')
     for net in /sys/class/net/*; do
-        [ "$(cat "$net/address")" != "$mac" ] || basename "$net"
+        read -r address <"$net/address"
+        [ "$address" != "$mac" ] || basename "$net"
     done
 }
 
@@ -244,19 +251,25 @@ client() { timeout 120 mooring-vhost-client "$@"; }
 
 # hold NAME [OPTION...] starts a process that holds the device open; release ends it and shows its result.
 hold() {
-    mkfifo $WORK/hold-input
-    mooring-vhost-client hold "$@" --seconds 100 <$WORK/hold-input >$WORK/hold-output 2>&1 &
+    mkfifo "$WORK/hold-input"
+    mooring-vhost-client hold "$@" --seconds 100 <"$WORK/hold-input" >"$WORK/hold-output" 2>&1 &
     holder=$!
     # Opened for writing as long as the device is to be held.
-    exec 9>$WORK/hold-input
-    rm $WORK/hold-input
-    within 30 grep -q -E '^ready|^ERROR' $WORK/hold-output
-    grep -q '^ready' $WORK/hold-output || fail "$(cat $WORK/hold-output)"
+    exec 9>"$WORK/hold-input"
+    rm "$WORK/hold-input"
+    within 30 grep -q -E '^ready|^ERROR' "$WORK/hold-output"
+    grep -q '^ready' "$WORK/hold-output" || fail "$(cat "$WORK/hold-output")"
 }
 
 release() {
     exec 9>&-
-    wait $holder || fail "the holder failed: $(cat $WORK/hold-output)"
+    wait "$holder" || fail "the holder failed: $(cat "$WORK/hold-output")"
+}
+
+# kill_holder ends it as a crash would.
+kill_holder() {
+    kill -9 "$holder"
+    wait "$holder" || true
 }
 
 # clean_up takes away what a scenario's tests have made, even after a failure.
@@ -264,7 +277,7 @@ clean_up() {
     for namespace in /run/netns/*; do
         [ ! -e "$namespace" ] || ip netns del "${namespace##*/}"
     done
-    for device in $VDPA/devices/*; do
+    for device in "$VDPA/devices"/*; do
         [ ! -e "$device" ] || timeout 20 vdpa dev del "${device##*/}" || true
     done
 }

@@ -70,7 +70,7 @@ test_mac_address_can_be_changed() {
 test_device_is_deleted() {
     vdpa dev del life0
     same "devices that are left" "$(vdpa dev show)" ""
-    [ ! -e $DEBUGFS/life0 ] || fail "its debugfs folder is left"
+    [ ! -e "$DEBUGFS/life0" ] || fail "its debugfs folder is left"
 }
 
 test_device_without_attributes_gets_an_address_of_its_own() {

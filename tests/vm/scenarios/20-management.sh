@@ -22,6 +22,7 @@ test_duplicate_name_is_refused() {
 }
 
 test_senseless_attributes_are_refused() {
+    clean_up
     for attributes in "mtu 1" "mtu 67" "max_vqp 0" "max_vqp 65535" "max_vqp 4096" "mac 01:00:00:00:00:01" \
         "mac ff:ff:ff:ff:ff:ff" "mac 00:00:00:00:00:00"; do
         # shellcheck disable=SC2086 # one word an argument
@@ -32,7 +33,7 @@ test_senseless_attributes_are_refused() {
     refused "" vdpa dev add name junk mgmtdev "$LOOP" device_features 0x1000000300000000
     refused "" vdpa dev add name junk mgmtdev pci/0000:00:1f.7
     same "devices that are left" "$(vdpa dev show)" ""
-    same "folders that are left" "$(ls $DEBUGFS)" ""
+    same "folders that are left" "$(ls "$DEBUGFS")" ""
     add good "$LOOP" mtu 68
     contains "the configuration" "$(vdpa dev config show good)" "mtu 68"
     works good
@@ -40,6 +41,7 @@ test_senseless_attributes_are_refused() {
 }
 
 test_card_is_full_after_its_last_device() {
+    clean_up
     for number in 1 2 3; do
         add "full$number" "$SMALL"
     done
@@ -56,6 +58,7 @@ test_card_is_full_after_its_last_device() {
 }
 
 test_card_has_no_queues_left_for_a_large_device() {
+    clean_up
     # Five pairs and the control queue are 11 of its 12 queues; a pair more does not fit beside them.
     add large "$SMALL" max_vqp 5
     contains "the configuration" "$(vdpa dev config show large)" "max_vq_pairs 5"
@@ -68,6 +71,7 @@ test_card_has_no_queues_left_for_a_large_device() {
 }
 
 test_offered_features_can_be_limited() {
+    clean_up
     # MAC, VERSION_1 and ACCESS_PLATFORM.
     add plain "$LOOP" device_features 0x300000020
     bind plain vhost_vdpa

@@ -5,10 +5,10 @@
 
 is_identity() { [ "$(field "$1" 0 mode)" = identity ]; }
 
+device() { ensure c0 "$NETWORK" mac 02:00:00:00:02:00; }
+
 test_close_makes_the_space_one_to_one_by_one_command() {
-    add c0 "$NETWORK" mac 02:00:00:00:02:00
-    add c1 "$NETWORK" mac 02:00:00:00:02:01
-    bind c0 vhost_vdpa
+    device
     hold c0 --frames 0
     same "the mode while held" "$(field c0 0 mode)" translated
     [ "$(field c0 0 bytes)" -gt 0 ] || fail "nothing is mapped"
@@ -24,6 +24,7 @@ test_close_makes_the_space_one_to_one_by_one_command() {
 }
 
 test_close_without_a_reset_does_the_same() {
+    device
     hold c0 --frames 0 --abandon
     before=$(field c0 0 commands)
     release
@@ -32,15 +33,16 @@ test_close_without_a_reset_does_the_same() {
 }
 
 test_death_of_the_process_does_the_same() {
+    device
     hold c0 --frames 0
     before=$(field c0 0 commands)
-    kill -9 $holder
-    wait $holder || true
+    kill_holder
     within 10 is_identity c0
     same "IOMMU commands during the close" $(($(field c0 0 commands) - before)) 1
 }
 
 test_close_of_a_device_that_was_never_mapped_sends_nothing() {
+    device
     before=$(field c0 0 card_commands)
     hold c0 --idle
     release
@@ -48,6 +50,8 @@ test_close_of_a_device_that_was_never_mapped_sends_nothing() {
 }
 
 test_kernel_then_works_on_the_same_device() {
+    device
+    add c1 "$NETWORK" mac 02:00:00:00:02:01
     bind c0 virtio_vdpa
     bind c1 virtio_vdpa
     interface_in c0 left 10.9.2.1/24

@@ -5,27 +5,31 @@
 
 NOT_STARTED='not started: its owner has mapped nothing|device not started: EPERM|queue [0-9]+ could not be started: EPERM'
 
+# try VARIANT carries out the experiment on this scenario's device.
+try() {
+    ensure u0 "$LOOP"
+    client start-unmapped u0 --variant "$1"
+}
+
 test_device_that_was_never_mapped_is_not_started() {
-    add u0 "$LOOP"
-    bind u0 vhost_vdpa
     expect_log "$NOT_STARTED"
-    client start-unmapped u0 --variant never
+    try never
 }
 
 test_queues_that_are_enabled_late_are_not_started() {
     expect_log "$NOT_STARTED"
-    client start-unmapped u0 --variant late-enable
+    try late-enable
 }
 
 test_a_new_owner_does_not_inherit_the_map_of_the_previous_one() {
     expect_log "$NOT_STARTED"
-    client start-unmapped u0 --variant previous-owner
+    try previous-owner
 }
 
 test_a_space_that_its_owner_emptied_serves_nothing() {
     allow_log "$NOT_STARTED"
     allow_log 'IOMMU fault|queue [01] stopped'
-    client start-unmapped u0 --variant emptied
+    try emptied
 }
 
 test_queues_moved_into_an_untouched_space_are_not_started() {

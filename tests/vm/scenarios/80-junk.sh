@@ -7,16 +7,14 @@
 VHOST="vhost-vdpa-[0-9]+: (can't find and alloc asid|no iotlb for asid|batch id)"
 
 test_junk_is_refused_on_a_plain_device() {
-    add j0 "$LOOP"
-    bind j0 vhost_vdpa
+    ensure j0 "$LOOP"
     allow_log "$VHOST"
     allow_log 'device not started: EINVAL'
     client junk j0
 }
 
 test_junk_is_refused_on_a_device_with_several_address_spaces() {
-    add j1 "$LOOP" max_vqp 2
-    bind j1 vhost_vdpa
+    ensure j1 "$LOOP" max_vqp 2
     allow_log "$VHOST"
     allow_log 'device not started: EINVAL'
     client junk j1
@@ -25,23 +23,25 @@ test_junk_is_refused_on_a_device_with_several_address_spaces() {
 
 test_failed_addition_leaves_the_old_map_serving() {
     allow_log 'IOMMU fault|queue [01] stopped'
+    ensure j0 "$LOOP"
     client batch-failure j0 --variant addition
 }
 
 test_failed_removal_closes_the_space() {
     expect_log 'address space 0 could not be updated: .*it is blocked'
     allow_log 'IOMMU fault|queue [01] stopped'
+    ensure j0 "$LOOP"
     client batch-failure j0 --variant removal
 }
 
 test_map_that_the_card_has_no_room_for_changes_nothing() {
-    add j1 "$SMALL"
-    bind j1 vhost_vdpa
-    client map-limit j1
-    vdpa dev del j1
+    ensure j2 "$SMALL"
+    client map-limit j2
+    vdpa dev del j2
 }
 
 test_the_first_device_is_unharmed() {
+    ensure j0 "$LOOP"
     client loopback j0 --frames 64
     vdpa dev del j0
 }

@@ -43,6 +43,8 @@ test_card_that_hangs_is_given_up() {
     expect_log "${HUNG#pci/}: card failed: it did not complete a command in time"
     exhaust h0
     is_dead h0 "$HUNG"
+    # The holder ends with this test, and its close cannot reach the card.
+    allow_log 'could not be put back to 1:1'
 }
 
 test_process_and_device_let_go_of_a_hung_card() {

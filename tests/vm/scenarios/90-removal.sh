@@ -8,21 +8,27 @@ PCI=/sys/bus/pci/drivers/mooring_vdpa
 # in_background COMMAND... starts a command that must wait for the device to be closed.
 in_background() {
     # Without the descriptor that keeps the holder waiting, see hold().
-    "$@" >$WORK/background 2>&1 9>&- &
+    "$@" >"$WORK/background" 2>&1 9>&- &
     background=$!
     sleep 1
-    kill -0 $background 2>/dev/null || fail "$* did not wait for the open device: $(cat $WORK/background)"
+    kill -0 $background 2>/dev/null || fail "$* did not wait for the open device: $(cat "$WORK/background")"
 }
 
 # background_ends fails unless that command then comes to a good end.
 background_ends() {
     within 30 sh -c "! kill -0 $background 2>/dev/null"
-    wait $background || fail "it failed: $(cat $WORK/background)"
+    wait "$background" || fail "it failed: $(cat "$WORK/background")"
+}
+
+# fresh begins with a loaded driver and no devices, whatever the test before left.
+fresh() {
+    clean_up
+    [ -e /sys/module/mooring_vdpa ] || load
 }
 
 gone() {
     same "devices that are left" "$(vdpa dev show)" ""
-    same "folders that are left" "$(ls $DEBUGFS 2>/dev/null)" ""
+    same "folders that are left" "$(ls "$DEBUGFS" 2>/dev/null)" ""
 }
 
 up() {
@@ -32,6 +38,7 @@ up() {
 }
 
 test_device_is_deleted_under_its_interface() {
+    fresh
     add r0 "$NETWORK"
     up r0
     vdpa dev del r0
@@ -39,6 +46,7 @@ test_device_is_deleted_under_its_interface() {
 }
 
 test_device_is_deleted_under_an_open_file() {
+    fresh
     add r0 "$LOOP"
     bind r0 vhost_vdpa
     hold r0
@@ -49,6 +57,7 @@ test_device_is_deleted_under_an_open_file() {
 }
 
 test_function_is_unbound_with_its_devices() {
+    fresh
     add r0 "$NETWORK"
     add r1 "$NETWORK"
     up r0
@@ -61,6 +70,7 @@ test_function_is_unbound_with_its_devices() {
 }
 
 test_function_is_unbound_under_an_open_file() {
+    fresh
     add r0 "$LOOP"
     bind r0 vhost_vdpa
     hold r0
@@ -73,6 +83,7 @@ test_function_is_unbound_under_an_open_file() {
 }
 
 test_module_is_unloaded_with_devices() {
+    fresh
     add r0 "$NETWORK"
     add r1 "$LOOP"
     up r0
@@ -83,6 +94,7 @@ test_module_is_unloaded_with_devices() {
 }
 
 test_module_is_unloaded_under_an_open_file() {
+    fresh
     add r0 "$LOOP"
     bind r0 vhost_vdpa
     hold r0
@@ -94,6 +106,7 @@ test_module_is_unloaded_under_an_open_file() {
 }
 
 test_function_is_removed_and_found_again() {
+    fresh
     add r0 "$NETWORK"
     up r0
     allow_log "$REFUSALS"
@@ -107,6 +120,7 @@ test_function_is_removed_and_found_again() {
 }
 
 test_bus_drivers_are_unloaded_under_a_device() {
+    fresh
     add r0 "$NETWORK"
     up r0
     rmmod virtio_vdpa
@@ -118,6 +132,7 @@ test_bus_drivers_are_unloaded_under_a_device() {
 }
 
 test_everything_works_afterwards() {
+    fresh
     add r0 "$LOOP"
     bind r0 vhost_vdpa
     client loopback r0 --frames 64
