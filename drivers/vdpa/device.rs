@@ -44,7 +44,7 @@ use kernel::{
 #[repr(C)]
 pub struct Device<T: Operations> {
     pub(super) vdev: Opaque<bindings::vdpa_device>,
-    /// Used in place of the static table if the device lacks some of the operations.
+    /// What `vdev.config` points to.
     pub(super) ops: Opaque<bindings::vdpa_config_ops>,
     pub(super) bus_driver: Atomic<u32>,
     pub(super) callbacks: Arc<Callbacks>,

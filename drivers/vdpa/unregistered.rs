@@ -94,8 +94,8 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         // multiple of the alignment. It is, for any Rust type.
         const_assert!(size_of::<Device<T>>() % align_of::<Device<T>>() == 0);
 
-        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our own; the size is
-        // that of a structure which starts with a `vdpa_device`; the name is copied.
+        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our own; the
+        // size is that of a structure which starts with a `vdpa_device`; the name is copied.
         let vdev = from_err_ptr(unsafe {
             bindings::__vdpa_alloc_device(
                 parent,
@@ -110,8 +110,21 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         })?;
         let this = vdev.cast::<Device<T>>();
 
-        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and which
-        // does not move. A failure leaves `data` uninitialised.
+        // The device carries its own table, because the core looks into it once more when the last
+        // reference to the `struct device` goes, and by then the driver's module may be gone.
+        //
+        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and whose
+        // `vdev` is initialised.
+        unsafe {
+            let ops = Opaque::cast_into(&raw const (*this).ops);
+            ops.write(VTable::<T>::without(params.without));
+
+            (*vdev).config = ops;
+            (*vdev).vmap.dma_dev = parent;
+            (*vdev).mdev = request.mdev_raw();
+        }
+
+        // SAFETY: As above; the memory does not move. A failure leaves `data` uninitialised.
         if let Err(err) = unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) } {
             // SAFETY: We own the reference. This frees the memory; nothing has to be dropped.
             unsafe { kbindings::put_device(&raw mut (*vdev).dev) };
@@ -122,19 +135,6 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         unsafe {
             (&raw mut (*this).callbacks).write(params.callbacks);
             (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
-        }
-
-        // The device carries its own table, because the core looks into it once more when the last
-        // reference to the `struct device` goes, and by then the driver's module may be gone.
-        //
-        // SAFETY: As above. The table does not change once the device is registered.
-        unsafe {
-            let ops = Opaque::cast_into(&raw const (*this).ops);
-            ops.write(VTable::<T>::without(params.without));
-
-            (*vdev).config = ops;
-            (*vdev).vmap.dma_dev = parent;
-            (*vdev).mdev = request.mdev_raw();
         }
 
         // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer than
