@@ -41,17 +41,17 @@ test_card_that_hangs_is_given_up() {
     bind h0 vhost_vdpa
     hold h0 --frames 0
     expect_log "${HUNG#pci/}: card failed: it did not complete a command in time"
+    # When the process is gone, what it mapped can't be unmapped by a command any more.
+    allow_log 'could not be put back to 1:1'
     exhaust h0
     is_dead h0 "$HUNG"
     # The holder ends with this test, and its close cannot reach the card.
     allow_log 'could not be put back to 1:1'
 }
 
-test_process_and_device_let_go_of_a_hung_card() {
+test_device_of_a_hung_card_is_deleted() {
+    # The process of the test before has ended by now, or ends soon.
     allow_log 'could not be put back to 1:1'
-    # What the process does with the device fails now; that it ends is what matters.
-    add h1 "$LOOP"
-    vdpa dev del h1
     prompt 5 vdpa dev del h0
     same "devices that are left" "$(vdpa dev show)" ""
 }
