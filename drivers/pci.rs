@@ -24,7 +24,8 @@ use crate::{
         ManagementDevice,
         ManagementInfo,
         ManagementOperations, //
-    }, //
+    },
+    wire, //
 };
 use kernel::{
     bindings,
@@ -47,14 +48,15 @@ use kernel::{
     },
 };
 
-/// Vendor and device ID. The vendor is Red Hat's, in whose range QEMU's own devices lie; the device ID
-/// is provisional until the card has one of its own.
-const DEVICE_ID: u32 = 0x4d52;
+kernel::static_assert!(bindings::PCI_VENDOR_ID_REDHAT == wire::PCI_VENDOR_ID as u32);
 
 kernel::pci_device_table!(
     PCI_TABLE,
     <MooringDriver as pci::Driver>::IdInfo,
-    [(pci::DeviceId::from_id(pci::Vendor::REDHAT, DEVICE_ID), ())]
+    [(
+        pci::DeviceId::from_id(pci::Vendor::REDHAT, wire::PCI_DEVICE_ID as u32),
+        ()
+    )]
 );
 
 /// BAR 0, mapped until the function is unbound.

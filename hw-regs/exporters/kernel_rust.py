@@ -4,8 +4,7 @@
 import textwrap
 
 from .model import NOTICE, SPDX
-
-WIDTH = 100
+from .rust import WIDTH, constants, doc
 
 HEAD = f"""\
 // {SPDX}
@@ -26,36 +25,17 @@ use kernel::{{
 
 
 def export(card):
-    parts = [HEAD, _constants(card)]
+    parts = [HEAD, constants(card, "pub(crate)", "")]
     parts += [_enumeration(enumeration) for enumeration in card.enumerations]
     parts += [_block(block) for block in card.blocks]
     return "\n".join(parts)
-
-
-def _doc(text, indent=""):
-    prefix = f"{indent}/// "
-    return "".join(line + "\n" for line in textwrap.wrap(
-        text, WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False))
-
-
-def _constants(card):
-    doorbells = card.doorbells
-    items = [
-        ("BAR of the registers.", "BAR_REGISTERS: u32", card.bar),
-        ("BAR of the doorbells.", "BAR_DOORBELLS: u32", doorbells.bar),
-        ("BAR of the MSI-X table and pending bits.", "BAR_MSIX: u32", card.msix_bar),
-        ("Bytes of the registers' BAR.", "REGISTERS_SIZE: usize", f"{card.size:#x}"),
-        ("Bytes from one queue's doorbell to the next one's.", "DOORBELL_STRIDE: usize", f"{doorbells.stride:#x}"),
-        ("Most doorbells that a card can have.", "DOORBELL_MAX: usize", doorbells.count),
-    ]
-    return "".join(f"/// {text}\npub(crate) const {name} = {value};\n" for text, name, value in items)
 
 
 def _enumeration(enumeration):
     name = camel(enumeration.name)
     bounded = f"Bounded<u32, {enumeration.width}>"
     members = "".join(
-        _doc(text, "    ") + f"    {camel(member)} = {value},\n" for member, value, text in enumeration.members)
+        doc(text, "    ") + f"    {camel(member)} = {value},\n" for member, value, text in enumeration.members)
     from_arms = "".join(
         f"            {value} => Ok(Self::{camel(member)}),\n" for member, value, _ in enumeration.members)
     into_arms = "".join(
@@ -93,10 +73,10 @@ def _block(block):
 
 
 def _register(register):
-    text = _doc(f"{register.title}. {register.description}", "    ")
+    text = doc(f"{register.title}. {register.description}", "    ")
     text += f"    pub(crate) {register.name}(u32) @ {register.offset:#010x} {{\n"
     for field in register.fields:
-        text += _doc(field.description, "        ")
+        text += doc(field.description, "        ")
         bits = f"{field.high}:{field.low}"
         text += f"        {bits:7} {field.name}{_conversion(field)};\n"
     return text + "    }\n"

@@ -4,12 +4,9 @@
 What comes out is as rustfmt would leave it, so that formatting needs no second tool.
 """
 
-import textwrap
-
 from .kernel_rust import camel
 from .model import NOTICE, SPDX
-
-WIDTH = 100
+from .rust import constants, doc
 
 HEAD = f"""\
 // {SPDX}
@@ -78,29 +75,10 @@ impl Field {{
 
 
 def export(card):
-    parts = [HEAD, _constants(card), _table(card)]
+    parts = [HEAD, constants(card, "pub", "\n"), _table(card)]
     parts += [_enumeration(enumeration) for enumeration in card.enumerations]
     parts += [_register(block, register) for block in card.blocks for register in block.registers]
     return "\n".join(parts)
-
-
-def _doc(text, indent=""):
-    prefix = f"{indent}/// "
-    return "".join(line + "\n" for line in textwrap.wrap(
-        text, WIDTH, initial_indent=prefix, subsequent_indent=prefix, break_on_hyphens=False))
-
-
-def _constants(card):
-    doorbells = card.doorbells
-    items = [
-        ("BAR of the registers.", "BAR_REGISTERS: u32", card.bar),
-        ("BAR of the doorbells.", "BAR_DOORBELLS: u32", doorbells.bar),
-        ("BAR of the MSI-X table and pending bits.", "BAR_MSIX: u32", card.msix_bar),
-        ("Bytes of the registers' BAR.", "REGISTERS_SIZE: usize", f"{card.size:#x}"),
-        ("Bytes from one queue's doorbell to the next one's.", "DOORBELL_STRIDE: usize", f"{doorbells.stride:#x}"),
-        ("Most doorbells that a card can have.", "DOORBELL_MAX: usize", doorbells.count),
-    ]
-    return "\n".join(f"/// {text}\npub const {name} = {value};\n" for text, name, value in items)
 
 
 def _table(card):
@@ -114,7 +92,7 @@ pub const REGISTERS: [Register; {len(card.registers)}] = [
 
 def _enumeration(enumeration):
     members = "".join(
-        _doc(text, "    ") + f"    {camel(member)} = {value},\n" for member, value, text in enumeration.members)
+        doc(text, "    ") + f"    {camel(member)} = {value},\n" for member, value, text in enumeration.members)
     arms = "".join(
         f"            {value} => Some(Self::{camel(member)}),\n" for member, value, _ in enumeration.members)
     register, field = enumeration.user
@@ -140,7 +118,7 @@ def _register(block, register):
     constants = "".join(_field_constant(field) for field in register.fields)
     methods = "".join(_field_methods(field) for field in register.fields)
     return f"""\
-{_doc(f"{block.title}: {register.title}. {register.description}")}\
+{doc(f"{block.title}: {register.title}. {register.description}")}\
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct {camel(register.name)}(pub u32);
 
@@ -176,7 +154,7 @@ def _field_list(register):
 
 def _field_constant(field):
     return f"""
-{_doc(field.description, "    ")}\
+{doc(field.description, "    ")}\
     pub const {field.name.upper()}: Field = Field {{
         name: "{field.name}",
         shift: {field.low},
@@ -199,7 +177,7 @@ def _field_methods(field):
         kind = result = next(f"u{bits}" for bits in (8, 16, 32) if field.width <= bits)
         word, value = (word, "value") if kind == "u32" else (f"{word} as {kind}", "value as u32")
     return f"""
-{_doc(field.description, "    ")}\
+{doc(field.description, "    ")}\
     pub const fn {field.name}(self) -> {result} {{
         {word}
     }}

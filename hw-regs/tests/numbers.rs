@@ -138,6 +138,7 @@ fn flags() {
 fn identifiers() {
     assert_eq!(NO_DEVICE, 0xffff);
     assert_eq!(NO_VECTOR, 0xffff);
+    assert_eq!((PCI_VENDOR_ID, PCI_DEVICE_ID), (0x1b36, 0x4d52));
     assert_eq!(NO_ADDRESS_SPACE, 0xffff);
     assert_eq!(NO_QUEUE, 0xffff);
     assert_eq!(IOMMU_PAGE_SIZE, 4096);

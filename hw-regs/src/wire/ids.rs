@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Identifiers that commands and events carry.
+//! Identifiers of the card, and those that commands and events carry.
+
+/// PCI vendor ID of a card: Red Hat's, in whose range QEMU's own devices lie.
+pub const PCI_VENDOR_ID: u16 = 0x1b36;
+
+/// PCI device ID of a card. Provisional, until the card has a registered one.
+pub const PCI_DEVICE_ID: u16 = 0x4d52;
 
 /// Device field of a command that concerns no device.
 pub const NO_DEVICE: u16 = 0xffff;

@@ -4,14 +4,13 @@
 //!
 //! Numbers and bits are those of the PCI and PCI Express base specifications.
 
+use mooring_hw_regs::wire::{PCI_DEVICE_ID, PCI_VENDOR_ID};
+
 use super::ConfigSpace;
 
 /// Bytes of configuration space, the extended part included. No extended capability exists: it reads as 0.
 pub const CONFIG_SIZE: usize = 4096;
 
-/// The identity is provisional: QEMU's vendor number, and "MR" as the device.
-const VENDOR: u16 = 0x1b36;
-const DEVICE: u16 = 0x4d52;
 /// Network controller, Ethernet.
 const CLASS: [u8; 3] = [0x00, 0x00, 0x02];
 /// As `info.CARD_REVISION.revision`.
@@ -131,8 +130,8 @@ impl Layout {
     }
 
     fn define_header(&self, config: &mut ConfigSpace) {
-        read_only(config, 0x00, VENDOR.to_le_bytes());
-        read_only(config, 0x02, DEVICE.to_le_bytes());
+        read_only(config, 0x00, PCI_VENDOR_ID.to_le_bytes());
+        read_only(config, 0x02, PCI_DEVICE_ID.to_le_bytes());
         // Writable: memory decoding, bus master, parity error response, SERR enable, INTx disable.
         config.define(
             offset::COMMAND,
@@ -146,8 +145,8 @@ impl Layout {
         read_only(config, 0x09, CLASS);
         // Cache line size has no effect, as the PCI Express specification says.
         config.define(0x0c, [0], [0xff]);
-        read_only(config, 0x2c, VENDOR.to_le_bytes());
-        read_only(config, 0x2e, DEVICE.to_le_bytes());
+        read_only(config, 0x2c, PCI_VENDOR_ID.to_le_bytes());
+        read_only(config, 0x2e, PCI_DEVICE_ID.to_le_bytes());
         read_only(config, 0x34, [offset::POWER as u8]);
         // Interrupt line is the firmware's notebook; interrupt pin stays 0: there is no INTx.
         config.define(0x3c, [0], [0xff]);
