@@ -8,86 +8,68 @@
 //!
 //! Reading either is no IOMMU command, and changes nothing.
 
+mod io;
+
 use crate::{
     cmdq::commands,
     net::NetDevice,
     wire::AddressSpaceMode, //
 };
+use io::Dir;
 use kernel::{
-    debugfs::{
-        Dir,
-        File, //
-    },
     fmt,
     prelude::*,
     sync::Arc, //
 };
 
-kernel::sync::global_lock! {
-    // SAFETY: `Root::new()` initialises it when the module is loaded, before there is a driver that could
-    // add a device.
-    unsafe(uninit) static ROOT: Mutex<Option<Dir>> = None;
-}
-
-/// The driver's directory, from loading the module to unloading it.
-pub(crate) struct Root(());
-
-impl Root {
-    /// Makes the directory.
-    ///
-    /// # Safety
-    ///
-    /// May be called only once, when the module is loaded.
-    pub(crate) unsafe fn new() -> Self {
-        // SAFETY: By the safety requirements.
-        unsafe { ROOT.init() };
-        *ROOT.lock() = Some(Dir::new(c"mooring_vdpa"));
-        Self(())
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        *ROOT.lock() = None;
-    }
-}
-
 /// A device's files. A reader that is under way has finished when they are dropped.
-#[pin_data]
 pub(crate) struct Files {
-    #[pin]
-    address_spaces: File<Arc<NetDevice>>,
-    #[pin]
-    statistics: File<Arc<NetDevice>>,
-    dir: Dir,
+    _dir: Dir,
 }
 
 impl Files {
     /// Makes the files of `device`, whose vDPA name is `name`.
-    pub(crate) fn new<'a>(
-        name: &'a CStr,
-        device: Arc<NetDevice>,
-    ) -> impl PinInit<Self, Error> + 'a {
-        pin_init::pin_init_scope(move || {
-            let dir = match &*ROOT.lock() {
-                Some(root) => root.subdir(name),
-                None => return Err(ENODEV),
-            };
-            Ok(try_pin_init!(Self {
-                address_spaces <- dir.read_callback_file(
-                    c"address_spaces",
-                    device.clone(),
-                    &show_address_spaces,
-                ),
-                statistics <- dir.read_callback_file(c"statistics", device, &show_statistics),
-                dir,
-            }? Error))
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no memory for them.
+    pub(crate) fn new(name: &CStr, device: &Arc<NetDevice>) -> Result<Self> {
+        let file = |show| {
+            KBox::new(
+                Contents {
+                    device: device.clone(),
+                    show,
+                },
+                GFP_KERNEL,
+            )
+        };
+
+        Ok(Self {
+            _dir: Dir::new(
+                name,
+                [
+                    (c"address_spaces", file(show_address_spaces)?),
+                    (c"statistics", file(show_statistics)?),
+                ],
+            )?,
         })
     }
 }
 
+/// What a file says.
+struct Contents {
+    device: Arc<NetDevice>,
+    show: fn(&NetDevice, &mut fmt::Formatter<'_>) -> fmt::Result,
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.show)(&self.device, f)
+    }
+}
+
 /// Writes a line for each address space.
-fn show_address_spaces(device: &Arc<NetDevice>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for asid in 0..device.num_spaces() {
         let Ok(space) = device.space(asid) else {
             continue;
@@ -130,7 +112,7 @@ fn show_address_spaces(device: &Arc<NetDevice>, f: &mut fmt::Formatter<'_>) -> f
 }
 
 /// Writes a line for each counter.
-fn show_statistics(device: &Arc<NetDevice>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let statistics = match commands::device_statistics(device.card(), device.number()) {
         Ok(statistics) => statistics,
         Err(error) => return writeln!(f, "error={error:?}"),

@@ -15,7 +15,6 @@ use crate::{
     card::Card,
     cmdq::commands,
     cp,
-    debugfs,
     info::Info,
     mgmt,
     msix,
@@ -175,19 +174,16 @@ impl Drop for Shutdown {
     }
 }
 
-/// The module: the driver, and what all its functions share.
+/// The module: the driver.
 #[pin_data]
 pub(crate) struct MooringModule {
     #[pin]
     driver: driver::Registration<pci::Adapter<MooringDriver>>,
-    debugfs: debugfs::Root,
 }
 
 impl kernel::InPlaceModule for MooringModule {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // SAFETY: A module is initialised once.
-            debugfs: unsafe { debugfs::Root::new() },
             driver <- driver::Registration::new(
                 <Self as kernel::ModuleMetadata>::NAME,
                 module,

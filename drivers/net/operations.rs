@@ -52,7 +52,7 @@ fn has(status: u8, bit: u32) -> bool {
 #[pin_data]
 pub(crate) struct NetVdpa {
     #[pin]
-    files: Mutex<Option<Pin<KBox<debugfs::Files>>>>,
+    files: Mutex<Option<debugfs::Files>>,
     device: OwnedDevice,
 }
 
@@ -68,9 +68,7 @@ impl NetVdpa {
     /// Makes the device's files in debugfs, under a name that vDPA has accepted. A device is as good
     /// without them.
     pub(crate) fn make_files(&self, name: &CStr) {
-        let files = debugfs::Files::new(name, self.device.share());
-
-        *self.files.lock() = KBox::pin_init(files, GFP_KERNEL).ok();
+        *self.files.lock() = debugfs::Files::new(name, &self.device.share()).ok();
     }
 
     /// The device.

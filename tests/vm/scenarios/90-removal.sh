@@ -105,6 +105,23 @@ test_module_is_unloaded_under_an_open_file() {
     load
 }
 
+test_open_debugfs_file_holds_the_module() {
+    fresh
+    add r0 "$LOOP"
+    exec 8<$DEBUGFS/r0/statistics
+    read -r line <&8
+    contains "the first line" "$line" "rx_frames="
+    # EWOULDBLOCK, in the words of busybox.
+    refused "temporarily unavailable" rmmod mooring_vdpa
+    vdpa dev del r0
+    gone
+    refused "Input/output error" cat <&8
+    refused "temporarily unavailable" rmmod mooring_vdpa
+    exec 8<&-
+    unload
+    load
+}
+
 test_function_is_removed_and_found_again() {
     fresh
     add r0 "$NETWORK"

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#ifndef MOORING_DEBUGFS_HELPERS_H
+#define MOORING_DEBUGFS_HELPERS_H
+
+struct dentry;
+struct seq_file;
+
+struct dentry *mooring_helper_debugfs_create_dir(const char *name);
+void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents);
+void mooring_helper_debugfs_remove_dir(struct dentry *dir);
+
+/* In io.rs. */
+int mooring_debugfs_show(struct seq_file *seq, void *unused);
+
+#endif
