@@ -3,9 +3,9 @@
 //! Abstractions for vDPA parent drivers.
 //!
 //! vDPA devices have virtqueues that follow the virtio specification, and a control path of their
-//! own. A *parent* driver turns the latter into [`Operations`]; a *bus driver* calls them, on behalf
-//! of a process (vhost-vdpa) or of a virtio driver (virtio-vdpa). Users add and delete devices through
-//! a [`ManagementDevice`].
+//! own. A *parent* driver turns the latter into [`Operations`]; a *bus driver* calls them, on
+//! behalf of a process (vhost-vdpa) or of a virtio driver (virtio-vdpa). Users add and delete
+//! devices through a [`ManagementDevice`].
 //!
 //! # Examples
 //!
@@ -54,8 +54,8 @@
 //! C headers: [`include/linux/vdpa.h`](srctree/include/linux/vdpa.h),
 //! [`include/linux/vhost_iotlb.h`](srctree/include/linux/vhost_iotlb.h)
 
-// This is made like a part of the kernel crate, whose users are in other crates. A driver that carries
-// it along need not use all of it.
+// This is made like a part of the kernel crate, whose users are in other crates. A driver that
+// carries it along need not use all of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
 mod bindings;

@@ -29,20 +29,20 @@ unsafe extern "C" {
 
 /// A physically contiguous piece of memory, mapped so that a device can access it.
 ///
-/// The mapping is for memory that device and processor use at the same time, for as long as it likes
-/// them, hence nothing is copied (no swiotlb) and there is nothing to synchronise. Where that cannot
-/// be had, mapping fails.
+/// The mapping is for memory that device and processor use at the same time, hence nothing is copied
+/// (no swiotlb) and there is nothing to synchronise. Where that cannot be had, mapping fails.
 ///
-/// This does not keep the memory; it has to be dropped before the [`PageRefs`] of the same memory, and
-/// those when the device has stopped to use the bus address.
+/// This does not keep the memory; it has to be dropped before the [`PageRefs`] of the same memory,
+/// and those when the device has stopped to use the bus address.
 ///
-/// As with [`Coherent`], the type does not see to it that it is dropped before the driver is unbound,
-/// and drivers have to: the device itself is kept, but an unbound device has no business on the bus.
+/// As with [`Coherent`], the type does not see to it that it is dropped before the driver is
+/// unbound, and drivers have to: the device itself is kept, but an unbound device has no business
+/// on the bus.
 ///
 /// # Invariants
 ///
-/// `bus` is what `dma_map_phys()` returned for `dev`, `len`, `direction` and [`Self::ATTRS`], and has
-/// not been unmapped.
+/// `bus` is what `dma_map_phys()` returned for `dev`, `len`, `direction` and [`Self::ATTRS`], and
+/// has not been unmapped.
 ///
 /// [`Coherent`]: kernel::dma::Coherent
 /// [`PageRefs`]: super::PageRefs
@@ -59,20 +59,21 @@ impl Mapping {
 
     /// Maps the `len` bytes from `phys` for `dev`.
     ///
-    /// With a platform IOMMU the bus addresses are contiguous as well, whatever the size; start and size
-    /// should be multiples of the page size, because it does not protect smaller pieces.
+    /// With a platform IOMMU the bus addresses are contiguous as well, whatever the size; start and
+    /// size should be multiples of the page size, because it does not protect smaller pieces.
     ///
     /// # Context
     ///
-    /// May be called from any context. Takes time in proportion to the number of page table entries if
-    /// there is a platform IOMMU, otherwise constant time.
+    /// May be called from any context. Takes time in proportion to the number of page table entries
+    /// if there is a platform IOMMU, otherwise constant time.
     ///
     /// # Errors
     ///
     /// - `EINVAL` if the range is empty or wraps, or is not to be transferred
     ///   ([`DataDirection::None`]).
     /// - `ENOMEM` if the device cannot address the memory, the memory would have to be copied, or
-    ///   addresses or page tables of the platform IOMMU have run out. The kernel does not tell which.
+    ///   addresses or page tables of the platform IOMMU have run out. The kernel does not tell
+    ///   which.
     pub(crate) fn new(
         dev: &device::Device<device::Bound>,
         phys: u64,
@@ -90,9 +91,9 @@ impl Mapping {
             .cast_mut()
             .cast::<bindings::device>();
 
-        // SAFETY: `raw` is valid and bound to a driver; the direction is one of the three valid ones.
-        // The memory is only referred to. What the device does with the address is no matter of memory
-        // safety here but of who programs the device.
+        // SAFETY: `raw` is valid and bound to a driver; the direction is one of the three valid
+        // ones. Nothing is accessed here; whoever gives the address to the device has to see to it
+        // that the device may have the memory.
         let bus = unsafe { bindings::dma_map_phys(raw, phys, size, direction.into(), Self::ATTRS) };
         // SAFETY: `raw` is valid.
         to_result(unsafe { mooring_helper_dma_mapping_error(raw, bus) })?;

@@ -2,10 +2,11 @@
 
 //! References to pages that a card may access.
 //!
-//! vhost pins the memory that userspace maps, and unpins it *before* it tells the driver to drop the
-//! translation (`vhost_vdpa_pa_unmap()` in `drivers/vhost/vdpa.c`). Within a batch of changes, userspace
-//! decides how long the device goes on using the stale translation. So the driver holds references of
-//! its own, until the card has acknowledged that it does not translate to the pages any more.
+//! vhost pins the memory that userspace maps, and unpins it *before* it tells the driver to drop
+//! the translation (`vhost_vdpa_pa_unmap()` in `drivers/vhost/vdpa.c`). Within a batch of changes,
+//! userspace decides how long the device goes on using the stale translation. So the driver holds
+//! references of its own, until the card has acknowledged that it does not translate to the pages
+//! any more.
 
 use kernel::{
     page::PAGE_SHIFT,
@@ -18,11 +19,12 @@ unsafe extern "C" {
     fn mooring_helper_put_folios(pfn: c_ulong, end: c_ulong);
 }
 
-/// References to all folios in a range of physical memory, which keep them from being freed, split or
-/// migrated.
+/// References to all folios in a range of physical memory, which keep them from being freed, split
+/// or migrated.
 ///
-/// They are plain references and not pins. That makes no difference here: what must not happen after
-/// vhost's unpinning is that the memory is used for something else while the card may still write to it.
+/// They are plain references and not pins. That makes no difference here: what must not happen
+/// after vhost's unpinning is that the memory is used for something else while the card may still
+/// write to it.
 ///
 /// # Invariants
 ///
@@ -36,9 +38,10 @@ pub(crate) struct PageRefs {
 impl PageRefs {
     /// Takes a reference to every folio in the `len` bytes from `phys`, rounded outwards to pages.
     ///
-    /// To be called while somebody else is known to hold references or pins, otherwise the memory may
-    /// already have changed hands. It takes time in proportion to the number of folios, that is, of
-    /// huge pages if the memory consists of those. Ranges may overlap, and may cover a part of a folio.
+    /// To be called while somebody else is known to hold references or pins, otherwise the memory
+    /// may already have changed hands. It takes time in proportion to the number of folios, that
+    /// is, of huge pages if the memory consists of those. Ranges may overlap, and may cover a part
+    /// of a folio.
     ///
     /// # Context
     ///

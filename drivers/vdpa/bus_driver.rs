@@ -16,11 +16,12 @@ use kernel::{
 /// The two are told apart by the name of the driver that the device is bound to, and that is looked
 /// up once in each `reset`, because both of them reset the device before they do anything else to
 /// it, and because it cannot be unbound meanwhile: virtio-vdpa resets the device as part of probing
-/// and removing it, and vhost-vdpa with its file open, which removal waits for. In other operations, those
-/// that come from netlink, the driver could go away, and its name with it, while it is looked at.
+/// and removing it, and vhost-vdpa with its file open, which removal waits for. In other
+/// operations, those that come from netlink, the driver could go away, and its name with it, while
+/// it is looked at.
 ///
-/// So this is the one that has reset the device last. Before the first reset there is none, and nothing
-/// but netlink has called any operation.
+/// So this is the one that has reset the device last. Before the first reset there is none, and
+/// nothing but netlink has called any operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum BusDriver {

@@ -2,15 +2,15 @@
 
 //! The callbacks that a bus driver installs with `set_vq_cb` and `set_config_cb`.
 //!
-//! A callback is a C function and an argument whose memory belongs to the bus driver. vhost-vdpa frees
-//! it soon after `reset` has returned, without a grace period, and virtio-vdpa does likewise. A parent
-//! that calls one afterwards writes to freed memory. So the abstraction keeps the callbacks itself, in
-//! a table with a lock per entry, and lends drivers nothing but the right to call an entry. The entry
-//! is emptied before `reset` returns, whatever the driver did, and taking its lock waits for a
-//! call that is under way. This is also how `drivers/vdpa/vdpa_user` does it.
+//! A callback is a C function and an argument whose memory belongs to the bus driver. vhost-vdpa
+//! frees it soon after `reset` has returned, without a grace period, and virtio-vdpa does likewise.
+//! A parent that calls one afterwards writes to freed memory. So the abstraction keeps the
+//! callbacks itself, in a table with a lock per entry, and lends drivers nothing but the right to
+//! call an entry. The entry is emptied before `reset` returns, whatever the driver did, and taking
+//! its lock waits for a call that is under way. This is also how `drivers/vdpa/vdpa_user` does it.
 //!
-//! `struct vdpa_callback` lives on the caller's stack, hence it is copied. Its `trigger` member may be
-//! uninitialised there, hence it is never read.
+//! `struct vdpa_callback` lives on the caller's stack, hence it is copied. Its `trigger` member may
+//! be uninitialised there, hence it is never read.
 
 use super::bindings;
 use kernel::{
@@ -34,12 +34,13 @@ pub(super) struct Target {
     private: *mut c_void,
 }
 
-// SAFETY: The vDPA contract has parents call `function` from whatever thread or interrupt the device's
-// signal arrives in; `private` is only passed through.
+// SAFETY: The vDPA contract has parents call `function` from whatever thread or interrupt the
+// device's signal arrives in; `private` is only passed through.
 unsafe impl Send for Target {}
 
 impl Target {
-    /// Copies a callback out of the caller's `struct vdpa_callback`; [`None`] if it has no function.
+    /// Copies a callback out of the caller's `struct vdpa_callback`; [`None`] if it has no
+    /// function.
     ///
     /// # Safety
     ///
@@ -51,8 +52,8 @@ impl Target {
             return None;
         }
 
-        // SAFETY: By the safety requirements, `cb` is valid and these two members are initialised. No
-        // reference to the whole structure is made, because `trigger` may not be.
+        // SAFETY: By the safety requirements, `cb` is valid and these two members are initialised.
+        // No reference to the whole structure is made, because `trigger` may not be.
         let (function, private) = unsafe {
             (
                 (&raw const (*cb).callback).read(),
@@ -86,8 +87,8 @@ impl Entry {
             return false;
         };
 
-        // SAFETY: The entry is not empty, and stays so while its lock is held, hence the type invariant
-        // of `Target` allows the call.
+        // SAFETY: The entry is not empty, and stays so while its lock is held, hence the type
+        // invariant of `Target` allows the call.
         let _ = unsafe { (target.function)(target.private) };
 
         true
@@ -146,9 +147,9 @@ impl Callbacks {
     /// # Context
     ///
     /// Any, including hard interrupts, except for [`Operations::kick_vq()`] and
-    /// [`Operations::kick_vq_with_data()`]; and not with a lock held that these take. The callback does not
-    /// sleep, but it may kick a virtqueue, of this device or another, before it returns: userspace can
-    /// use one eventfd for both.
+    /// [`Operations::kick_vq_with_data()`]; and not with a lock held that these take. The callback
+    /// does not sleep, but it may kick a virtqueue, of this device or another, before it returns:
+    /// userspace can use one eventfd for both.
     ///
     /// [`Operations::kick_vq()`]: super::Operations::kick_vq
     /// [`Operations::kick_vq_with_data()`]: super::Operations::kick_vq_with_data
@@ -163,7 +164,8 @@ impl Callbacks {
         self.config.call()
     }
 
-    /// Returns whether virtqueue `idx` has a callback, that is, whether its driver wants interrupts.
+    /// Returns whether virtqueue `idx` has a callback, that is, whether its driver wants
+    /// interrupts.
     pub fn has_vq(&self, idx: u16) -> bool {
         self.vqs.get(usize::from(idx)).is_some_and(Entry::is_set)
     }

@@ -29,12 +29,12 @@ use kernel::{
 
 /// A vDPA device, with the driver's data for it; dereferences to the latter.
 ///
-/// References exist while an operation runs, and inside `dev_add`; they cannot be kept. That is what
-/// lets the data be dropped at a known time: when the device is deleted, after its bus driver has let
-/// go of it, before `dev_del` returns, with the parent still bound and with `vdpa_dev_lock` held. So the data
-/// may borrow from what lives as long as the parent is bound, and it may sleep when it is dropped. A
-/// reference to the `struct device` that somebody else holds, by an open sysfs file, say, keeps the
-/// memory but not the data.
+/// References exist while an operation runs, and inside `dev_add`; they cannot be kept. That is
+/// what lets the data be dropped at a known time: when the device is deleted, after its bus driver
+/// has let go of it, before `dev_del` returns, with the parent still bound and with `vdpa_dev_lock`
+/// held. So the data may borrow from what lives as long as the parent is bound, and it may sleep
+/// when it is dropped. A reference to the `struct device` that somebody else holds, by an open
+/// sysfs file, say, keeps the memory but not the data.
 ///
 /// # Invariants
 ///
@@ -56,7 +56,8 @@ impl<T: Operations> Device<T> {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to the `vdev` of a [`Device<T>`] that satisfies the type invariants for `'a`.
+    /// `ptr` must point to the `vdev` of a [`Device<T>`] that satisfies the type invariants for
+    /// `'a`.
     #[inline]
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::vdpa_device) -> &'a Self {
         const_assert!(offset_of!(Device<T>, vdev) == 0);
@@ -73,8 +74,8 @@ impl<T: Operations> Device<T> {
     /// Returns the driver's data.
     #[inline]
     pub fn data(&self) -> Pin<&T> {
-        // SAFETY: `data` is initialised in place and does not move until it is dropped; all access is
-        // through shared references.
+        // SAFETY: `data` is initialised in place and does not move until it is dropped; all access
+        // is through shared references.
         unsafe { Pin::new_unchecked(&self.data) }
     }
 
@@ -142,8 +143,8 @@ impl<T: Operations> Device<T> {
     /// The answer may be out of date unless the operation that asks runs under `cf_lock`, see
     /// [`Operations`].
     pub fn features_valid(&self) -> bool {
-        // SAFETY: By the type invariant, `vdev` is valid. `bool` is written as a byte, 0 or 1, under
-        // `cf_lock`; the access is volatile because that need not be held here.
+        // SAFETY: By the type invariant, `vdev` is valid. `bool` is written as a byte, 0 or 1,
+        // under `cf_lock`; the access is volatile because that need not be held here.
         unsafe { (&raw const (*self.as_raw()).features_valid).read_volatile() }
     }
 
@@ -151,8 +152,8 @@ impl<T: Operations> Device<T> {
     ///
     /// # Safety
     ///
-    /// `ptr` must point to a `Device` whose fields are initialised, and to which there are no references.
-    /// It must not be called twice. Afterwards, only the C structure may be used.
+    /// `ptr` must point to a `Device` whose fields are initialised, and to which there are no
+    /// references. It must not be called twice. Afterwards, only the C structure may be used.
     pub(super) unsafe fn drop_data(ptr: NonNull<Self>) {
         let ptr = ptr.as_ptr();
 
@@ -167,7 +168,8 @@ impl<T: Operations> Device<T> {
     ///
     /// # Safety
     ///
-    /// `vdev` must belong to a registered [`Device<T>`] and `vdpa_dev_lock` must be held for writing.
+    /// `vdev` must belong to a registered [`Device<T>`] and `vdpa_dev_lock` must be held for
+    /// writing.
     pub(super) unsafe fn unregister(vdev: *mut bindings::vdpa_device) {
         // SAFETY: By the safety requirements, `vdev` is valid.
         let dev = unsafe { &raw mut (*vdev).dev };
@@ -177,8 +179,8 @@ impl<T: Operations> Device<T> {
         // SAFETY: `dev` is valid.
         unsafe { kbindings::get_device(dev) };
 
-        // Returns once the bus driver has let go of the device; in particular this waits until vhost's
-        // file is closed.
+        // Returns once the bus driver has let go of the device; in particular this waits until
+        // vhost's file is closed.
         //
         // SAFETY: By the safety requirements, it is registered, and the lock is held.
         unsafe { bindings::_vdpa_unregister_device(vdev) };
@@ -192,9 +194,10 @@ impl<T: Operations> Device<T> {
         // SAFETY: The data is still there; the reference ends with this statement.
         unsafe { (*this.as_ptr()).callbacks.clear() };
 
-        // SAFETY: There is no bus driver, netlink does not find the device any more, and it holds the
-        // lock while it uses one; thus no operation runs, and there are no references. The device has
-        // been registered, so nobody else has dropped the data or will: it cannot be registered twice.
+        // SAFETY: There is no bus driver, netlink does not find the device any more, and it holds
+        // the lock while it uses one; thus no operation runs, and there are no references. The
+        // device has been registered, so nobody else has dropped the data or will: it cannot be
+        // registered twice.
         unsafe { Self::drop_data(this) };
 
         // SAFETY: This is the reference taken above.

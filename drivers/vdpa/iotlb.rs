@@ -228,7 +228,8 @@ impl Iotlb {
         // SAFETY: By the type invariant, the structure is valid and does not change.
         let first = unsafe { bindings::vhost_iotlb_itree_first(self.0.get(), 0, u64::MAX) };
 
-        // INVARIANT: `first` is null or a node of the tree, which is borrowed as long as the iterator.
+        // INVARIANT: `first` is null or a node of the tree, which is borrowed as long as the
+        // iterator.
         Iter {
             next: NonNull::new(first),
             _iotlb: PhantomData,

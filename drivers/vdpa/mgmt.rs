@@ -36,8 +36,8 @@ use kernel::{
 
 /// The operations of a management device: `struct vdpa_mgmtdev_ops`.
 ///
-/// All of them run under the global `vdpa_dev_lock`, hence one at a time, for all vDPA devices of the
-/// machine. They may sleep.
+/// All of them run under the global `vdpa_dev_lock`, hence one at a time, for all vDPA devices of
+/// the machine. They may sleep.
 #[vtable]
 pub trait ManagementOperations: Sized + Send + Sync {
     /// The driver's data for a device.
@@ -45,8 +45,8 @@ pub trait ManagementOperations: Sized + Send + Sync {
 
     /// Adds a device named `name`: creates it with [`UnregisteredDevice::new()`] and registers it.
     ///
-    /// To be left without a device if it fails; dropping the [`UnregisteredDevice`] is enough. Whether
-    /// another device has this name already turns out only when it is registered.
+    /// To be left without a device if it fails; dropping the [`UnregisteredDevice`] is enough.
+    /// Whether another device has this name already turns out only when it is registered.
     ///
     /// [`UnregisteredDevice`]: super::UnregisteredDevice
     /// [`UnregisteredDevice::new()`]: super::UnregisteredDevice::new
@@ -55,8 +55,9 @@ pub trait ManagementOperations: Sized + Send + Sync {
 
     /// Called before a device is deleted. Optional.
     ///
-    /// It is still registered and possibly open; deleting it then waits for whoever uses it. When that is
-    /// over, the driver's data is dropped, which is the place to release what the device holds.
+    /// It is still registered and possibly open; deleting it then waits for whoever uses it. When
+    /// that is over, the driver's data is dropped, which is the place to release what the device
+    /// holds.
     fn dev_del(&self, _dev: &Device<Self::Device>) {}
 
     /// Changes attributes of an existing device, which may be in use. Optional.
@@ -112,12 +113,13 @@ fn parent_raw(parent: &device::Device<device::Bound>) -> *mut kbindings::device 
 
 /// A registered management device.
 ///
-/// A driver keeps one of these in its bus device data, declared before all that devices use, so that
-/// it is dropped first. Dropping it deletes every device that was added, and waits for those who use
-/// them: a process that keeps a vhost-vdpa file open blocks it. Netlink requests either come before
-/// and are over, or do not find the management device any more.
+/// A driver keeps one of these in its bus device data, declared before all that devices use, so
+/// that it is dropped first. Dropping it deletes every device that was added, and waits for those
+/// who use them: a process that keeps a vhost-vdpa file open blocks it. Netlink requests either
+/// come before and are over, or do not find the management device any more.
 ///
-/// Hence it must not be dropped with a lock held that any of the operations takes, nor from one of them.
+/// Hence it must not be dropped with a lock held that any of the operations takes, nor from one of
+/// them.
 ///
 /// # Invariants
 ///
@@ -252,8 +254,8 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
 
     /// # Safety
     ///
-    /// For the core to call, under `vdpa_dev_lock`, with a registered `mdev`, and a registered `vdev`
-    /// whose `mdev` it is.
+    /// For the core to call, under `vdpa_dev_lock`, with a registered `mdev`, and a registered
+    /// `vdev` whose `mdev` it is.
     unsafe extern "C" fn dev_del(
         mdev: *mut bindings::vdpa_mgmt_dev,
         vdev: *mut bindings::vdpa_device,
@@ -271,8 +273,8 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
 
     /// # Safety
     ///
-    /// For the core to call, under `vdpa_dev_lock`, with a registered `mdev`, and a registered `vdev`
-    /// whose `mdev` it is.
+    /// For the core to call, under `vdpa_dev_lock`, with a registered `mdev`, and a registered
+    /// `vdev` whose `mdev` it is.
     unsafe extern "C" fn dev_set_attr(
         mdev: *mut bindings::vdpa_mgmt_dev,
         vdev: *mut bindings::vdpa_device,

@@ -18,40 +18,41 @@ use kernel::{
 
 /// The operations of a vDPA parent: `struct vdpa_config_ops`.
 ///
-/// The implementing type is the driver's data for one device; see [`Device`]. Implementations carry the
-/// `#[vtable]` attribute; an optional operation that is not implemented is absent for the core too. One
-/// that only some cards have can be left out at run time, see
+/// The implementing type is the driver's data for one device; see [`Device`]. Implementations carry
+/// the `#[vtable]` attribute; an optional operation that is not implemented is absent for the core
+/// too. One that only some cards have can be left out at run time, see
 /// [`DeviceParams::without`](super::DeviceParams::without).
 ///
-/// There is no `compat_reset`. It exists for drivers that once cleared their map in `reset` and have to
-/// go on doing so for old userspace.
+/// There is no `compat_reset`. It exists for drivers that once cleared their map in `reset` and
+/// have to go on doing so for old userspace.
 ///
 /// # What is checked
 ///
-/// Before the driver is called: every `idx` is below the device's number of virtqueues, every `group`
-/// and `asid` below its number of groups and address spaces, configuration accesses lie within
-/// [`Self::get_config_size()`], and the addresses of [`Self::dma_map()`] and [`Self::dma_unmap()`] do
-/// not wrap. Calls that fail the check are answered with an error, zero or nothing.
+/// Before the driver is called: every `idx` is below the device's number of virtqueues, every
+/// `group` and `asid` below its number of groups and address spaces, configuration accesses lie
+/// within [`Self::get_config_size()`], and the addresses of [`Self::dma_map()`] and
+/// [`Self::dma_unmap()`] do not wrap. Calls that fail the check are answered with an error, zero or
+/// nothing.
 ///
 /// # Context
 ///
-/// Operations run concurrently with each other; a driver has to lock for itself. All of them may sleep,
-/// except for [`Self::kick_vq()`] and [`Self::kick_vq_with_data()`], which may come from an interrupt or with
-/// interrupts disabled, at any time, even after [`Self::reset()`]; and except for
-/// [`Self::get_vq_notification()`], which runs in page faults and must not take locks under which user
-/// memory is accessed. The core holds:
+/// Operations run concurrently with each other; a driver has to lock for itself. All of them may
+/// sleep, except for [`Self::kick_vq()`] and [`Self::kick_vq_with_data()`], which may come from an
+/// interrupt or with interrupts disabled, at any time, even after [`Self::reset()`]; and except for
+/// [`Self::get_vq_notification()`], which runs in page faults and must not take locks under which
+/// user memory is accessed. The core holds:
 ///
 /// - `vdpa_dev_lock` for reading in [`Self::get_vq_num_max()`], [`Self::get_vq_num_min()`],
 ///   [`Self::get_device_id()`], [`Self::get_vendor_id()`], [`Self::get_config()`],
-///   [`Self::get_device_features()`], [`Self::get_driver_features()`] and [`Self::get_status()`] when
-///   they come from netlink. The first four need no privilege, and no bus driver.
-/// - `cf_lock` for writing in [`Self::reset()`], [`Self::set_config()`], [`Self::set_status()`] with a
-///   status other than 0, and [`Self::set_driver_features()`] once features were set; for reading in
-///   [`Self::get_config()`], which may bring [`Self::set_driver_features()`] with it, for a legacy
-///   guest.
-/// - vhost's device mutex in all that comes through an open vhost-vdpa file, except for open, close and kicks.
-///   [`Self::set_map()`] and [`Self::dma_map()`] also come with the `mmap_lock` of the process that
-///   owns the device held for reading.
+///   [`Self::get_device_features()`], [`Self::get_driver_features()`] and [`Self::get_status()`]
+///   when they come from netlink. The first four need no privilege, and no bus driver.
+/// - `cf_lock` for writing in [`Self::reset()`], [`Self::set_config()`], [`Self::set_status()`]
+///   with a status other than 0, and [`Self::set_driver_features()`] once features were set; for
+///   reading in [`Self::get_config()`], which may bring [`Self::set_driver_features()`] with it,
+///   for a legacy guest.
+/// - vhost's device mutex in all that comes through an open vhost-vdpa file, except for open, close
+///   and kicks. [`Self::set_map()`] and [`Self::dma_map()`] also come with the `mmap_lock` of the
+///   process that owns the device held for reading.
 ///
 /// No operation may add or delete a vDPA device, or otherwise take `vdpa_dev_lock`.
 #[vtable]
@@ -74,16 +75,16 @@ pub trait Operations: Sized + Send + Sync {
 
     /// As [`Self::kick_vq()`], with `VIRTIO_F_NOTIFICATION_DATA` negotiated. Optional.
     ///
-    /// `next` is the next available index of a split ring; of a packed ring, the next index in bits 0
-    /// to 14 and the wrap counter in bit 15.
+    /// `next` is the next available index of a split ring; of a packed ring, the next index in bits
+    /// 0 to 14 and the wrap counter in bit 15.
     fn kick_vq_with_data(_dev: &Device<Self>, _idx: u16, _next: u16) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Learns whether a virtqueue has a callback from now on.
     ///
-    /// The callback itself has already been put into [`Device::callbacks()`], or taken out, when this
-    /// runs. Does nothing unless implemented.
+    /// The callback itself has already been put into [`Device::callbacks()`], or taken out, when
+    /// this runs. Does nothing unless implemented.
     fn set_vq_cb(_dev: &Device<Self>, _idx: u16, _present: bool) {}
 
     /// Starts or stops a virtqueue.
@@ -94,8 +95,8 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Sets where a virtqueue shall continue.
     ///
-    /// Packed if the driver features contain `VIRTIO_F_RING_PACKED`. Indices are not compared with the
-    /// number of entries.
+    /// Packed if the driver features contain `VIRTIO_F_RING_PACKED`. Indices are not compared with
+    /// the number of entries.
     fn set_vq_state(dev: &Device<Self>, idx: u16, state: VqState) -> Result;
 
     /// Returns where a virtqueue stands. It has to be the state of the kind of ring that was
@@ -104,8 +105,8 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Returns the page with a virtqueue's doorbell, if userspace may have it. Optional.
     ///
-    /// The doorbell has to be alone in its page, since all of the page is mapped, and may be rung at
-    /// any time until the device is deleted.
+    /// The doorbell has to be alone in its page, since all of the page is mapped, and may be rung
+    /// at any time until the device is deleted.
     fn get_vq_notification(_dev: &Device<Self>, _idx: u16) -> Option<NotificationArea> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -149,8 +150,8 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Sets the features that the driver accepts.
     ///
-    /// Neither is it checked that the device offers them, nor which depend on which. 0 may come at any
-    /// time before features were set, on behalf of a legacy guest.
+    /// Neither is it checked that the device offers them, nor which depend on which. 0 may come at
+    /// any time before features were set, on behalf of a legacy guest.
     fn set_driver_features(dev: &Device<Self>, features: u64) -> Result;
 
     /// Returns the features in force. Also called by the abstraction, from
@@ -184,12 +185,12 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Resets the virtio state of the device, and leaves the translations alone.
     ///
-    /// That is status, features, virtqueues and the address space of each group. On return, no DMA of
-    /// the former state may still be under way. Callbacks need no attention: the abstraction removes
-    /// them, and waits for those under way, after this has run.
+    /// That is status, features, virtqueues and the address space of each group. On return, no DMA
+    /// of the former state may still be under way. Callbacks need no attention: the abstraction
+    /// removes them, and waits for those under way, after this has run.
     ///
-    /// Runs when a vhost-vdpa file is opened, when its status is set to 0 and when it is closed, and
-    /// likewise for virtio-vdpa. On close an error is ignored.
+    /// Runs when a vhost-vdpa file is opened, when its status is set to 0 and when it is closed,
+    /// and likewise for virtio-vdpa. On close an error is ignored.
     fn reset(dev: &Device<Self>) -> Result;
 
     /// Stops all virtqueues, with all state kept. Optional.
@@ -207,8 +208,8 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Reads the configuration space from `offset`.
     ///
-    /// `buf` lies within [`Self::get_config_size()`] and is zeroed. What netlink asks for beyond that
-    /// reads as zero.
+    /// `buf` lies within [`Self::get_config_size()`] and is zeroed. What netlink asks for beyond
+    /// that reads as zero.
     fn get_config(dev: &Device<Self>, offset: usize, buf: &mut [u8]);
 
     /// Writes the configuration space from `offset`.
@@ -243,7 +244,8 @@ pub trait Operations: Sized + Send + Sync {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Removes translations from an address space. Optional; only together with [`Self::dma_map()`].
+    /// Removes translations from an address space. Optional; only together with
+    /// [`Self::dma_map()`].
     ///
     /// The memory has already been unpinned. Errors are ignored.
     fn dma_unmap(_dev: &Device<Self>, _asid: u32, _range: IovaRange) -> Result {

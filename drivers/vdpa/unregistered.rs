@@ -65,8 +65,8 @@ pub struct UnregisteredDevice<'r, T: Operations> {
 impl<'r, T: Operations> UnregisteredDevice<'r, T> {
     /// Allocates a device, named `name`, and initialises the driver's data.
     ///
-    /// Address translation is by physical addresses (`use_va` is off), and buffers of virtio-vdpa are
-    /// mapped for the parent.
+    /// Address translation is by physical addresses (`use_va` is off), and buffers of virtio-vdpa
+    /// are mapped for the parent.
     ///
     /// May sleep.
     ///
@@ -90,12 +90,13 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
 
         let parent = request.parent_raw();
 
-        // kmalloc() aligns to the largest power of two that divides the size, so the size has to be a
-        // multiple of the alignment. It is, for any Rust type.
+        // kmalloc() aligns to the largest power of two that divides the size, so the size has to be
+        // a multiple of the alignment. It is, for any Rust type.
         const_assert!(size_of::<Device<T>>() % align_of::<Device<T>>() == 0);
 
-        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our own; the
-        // size is that of a structure which starts with a `vdpa_device`; the name is copied.
+        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our
+        // own; the size is that of a structure which starts with a `vdpa_device`; the name is
+        // copied.
         let vdev = from_err_ptr(unsafe {
             bindings::__vdpa_alloc_device(
                 parent,
@@ -113,8 +114,8 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         // The device carries its own table, because the core looks into it once more when the last
         // reference to the `struct device` goes, and by then the driver's module may be gone.
         //
-        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and whose
-        // `vdev` is initialised.
+        // SAFETY: `this` points to zeroed memory for a `Device<T>` which nobody else knows, and
+        // whose `vdev` is initialised.
         unsafe {
             let ops = Opaque::cast_into(&raw const (*this).ops);
             ops.write(VTable::<T>::without(params.without));
@@ -137,8 +138,8 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
             (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
         }
 
-        // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer than
-        // the device is registered.
+        // INVARIANT: All fields are initialised; the parent is bound, by `AddRequest`, for longer
+        // than the device is registered.
         Ok(Self {
             // SAFETY: Not null, `from_err_ptr()` has seen to errors.
             dev: unsafe { NonNull::new_unchecked(this) },

@@ -7,8 +7,8 @@ use kernel::prelude::*;
 
 /// The addresses of a virtqueue's three areas, in the address space of the virtqueue's group.
 ///
-/// The vDPA core checks no more than the alignment of the driver and device areas; all else is up to
-/// the driver. Any of them may legally be 0.
+/// The vDPA core checks no more than the alignment of the driver and device areas; all else is up
+/// to the driver. Any of them may legally be 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VqAddress {
     /// Descriptor table (split) or descriptor ring (packed).
@@ -77,7 +77,8 @@ impl VqState {
             let ptr = ptr.cast::<bindings::vdpa_vq_state_split>();
 
             Self::Split {
-                // SAFETY: By the safety requirements; both members of the union start at its address.
+                // SAFETY: By the safety requirements; both members of the union start at its
+                // address.
                 avail_index: unsafe { (*ptr).avail_index },
             }
         }
@@ -87,8 +88,8 @@ impl VqState {
     ///
     /// # Errors
     ///
-    /// `EINVAL`, with nothing written, if this is the state of the other kind of ring, or if an index
-    /// does not fit 15 bits.
+    /// `EINVAL`, with nothing written, if this is the state of the other kind of ring, or if an
+    /// index does not fit 15 bits.
     ///
     /// # Safety
     ///

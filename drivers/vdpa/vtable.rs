@@ -19,8 +19,8 @@ use kernel::prelude::*;
 
 /// Operations that a device may lack although its driver implements them.
 ///
-/// The core looks at the table of operations to find out what a device is able to do. With this, one
-/// driver serves cards that differ.
+/// The core looks at the table of operations to find out what a device is able to do. With this,
+/// one driver serves cards that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionalOp {
     /// [`Operations::kick_vq_with_data()`]
@@ -45,7 +45,8 @@ pub enum OptionalOp {
     GetIovaRange,
     /// [`Operations::set_map()`]
     SetMap,
-    /// [`Operations::dma_map()`] and [`Operations::dma_unmap()`], which the core accepts together only.
+    /// [`Operations::dma_map()`] and [`Operations::dma_unmap()`], which the core accepts together
+    /// only.
     DmaMap,
     /// [`Operations::reset_map()`]
     ResetMap,
@@ -55,9 +56,10 @@ pub enum OptionalOp {
 
 /// The table for devices of type `T`.
 ///
-/// All its functions share these safety requirements: they are for the vDPA core to call, with `vdev`
-/// the C side of a [`Device<T>`] that has been registered and whose `dev_del` has not returned.
-/// The core ends all use of a device in [`_vdpa_unregister_device()`], so this holds by itself.
+/// All its functions share these safety requirements: they are for the vDPA core to call, with
+/// `vdev` the C side of a [`Device<T>`] that has been registered and whose `dev_del` has not
+/// returned. The core ends all use of a device in [`_vdpa_unregister_device()`], so this holds by
+/// itself.
 ///
 /// [`_vdpa_unregister_device()`]: srctree/drivers/vdpa/vdpa.c
 pub(super) struct VTable<T: Operations>(PhantomData<T>);
@@ -76,7 +78,8 @@ macro_rules! optional {
 impl<T: Operations> VTable<T> {
     /// The table, with all that the driver implements.
     ///
-    /// `free` is absent: the abstraction drops the driver's data itself, when the device is deleted.
+    /// `free` is absent: the abstraction drops the driver's data itself, when the device is
+    /// deleted.
     pub(super) const OPS: bindings::vdpa_config_ops = {
         assert!(
             T::HAS_DMA_MAP == T::HAS_DMA_UNMAP,
@@ -166,8 +169,8 @@ impl<T: Operations> VTable<T> {
     /// As for all of [`VTable`].
     #[inline]
     unsafe fn dev<'a>(vdev: *mut bindings::vdpa_device) -> &'a Device<T> {
-        // SAFETY: By the safety requirements, the device is registered, hence initialised; its data is
-        // dropped, and the parent unbound, only after `dev_del`.
+        // SAFETY: By the safety requirements, the device is registered, hence initialised; its data
+        // is dropped, and the parent unbound, only after `dev_del`.
         unsafe { Device::from_raw(vdev) }
     }
 

@@ -29,9 +29,9 @@ impl_flags!(
 
 /// What the user asks of a device: `struct vdpa_dev_set_config`.
 ///
-/// Only attributes that the management device has declared arrive here. Values are not checked, except
-/// that `max_vq_pairs` is not 0, and that `features`, if given, contains the feature of each network
-/// attribute that is given as well.
+/// Only attributes that the management device has declared arrive here. Values are not checked,
+/// except that `max_vq_pairs` is not 0, and that `features`, if given, contains the feature of each
+/// network attribute that is given as well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeviceConfig {
     /// Features that the device shall offer.

@@ -62,8 +62,8 @@ impl<T: Operations> VTable<T> {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Self::dev(vdev) };
 
-        // SAFETY: By the safety requirements. The entry is emptied when the callback is replaced, and
-        // by `reset()`.
+        // SAFETY: By the safety requirements. The entry is emptied when the callback is replaced,
+        // and by `reset()`.
         let target = unsafe { Target::from_raw(cb) };
         let present = target.is_some();
 
@@ -164,8 +164,8 @@ impl<T: Operations> VTable<T> {
             return;
         }
 
-        // SAFETY: By the safety requirements. Once zeroed, the buffer is initialised, and the caller does not
-        // look at it before this returns.
+        // SAFETY: By the safety requirements. Once zeroed, the buffer is initialised, and the
+        // caller does not look at it before this returns.
         let buf = unsafe {
             buf.write_bytes(0, len);
             slice::from_raw_parts_mut(buf, len)

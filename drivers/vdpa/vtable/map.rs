@@ -30,8 +30,8 @@ impl<T: Operations> VTable<T> {
             // SAFETY: By the safety requirements.
             let dev = unsafe { Self::dev_with_as(vdev, asid) }?;
 
-            // SAFETY: By the safety requirements; vhost holds its device mutex, under which alone it
-            // changes the structure.
+            // SAFETY: By the safety requirements; vhost holds its device mutex, under which alone
+            // it changes the structure.
             let iotlb = unsafe { Iotlb::from_raw(iotlb) };
 
             T::set_map(dev, asid, iotlb).map(|()| 0)

@@ -87,8 +87,8 @@ impl<T: Operations> VTable<T> {
     ) {
         // SAFETY: By the safety requirements.
         if let Some(dev) = unsafe { Self::dev_with_vq(vdev, idx) } {
-            // SAFETY: By the safety requirements. The entry is emptied when the callback is replaced,
-            // and by `reset()`.
+            // SAFETY: By the safety requirements. The entry is emptied when the callback is
+            // replaced, and by `reset()`.
             let target = unsafe { Target::from_raw(cb) };
             let present = target.is_some();
 
@@ -134,8 +134,8 @@ impl<T: Operations> VTable<T> {
             // SAFETY: By the safety requirements.
             let dev = unsafe { Self::dev_with_vq(vdev, idx) }.ok_or(EINVAL)?;
 
-            // SAFETY: By the safety requirements. Callers go by the driver features as well, and only
-            // those of them that filled in the whole union think of a packed ring.
+            // SAFETY: By the safety requirements. Callers go by the driver features as well, and
+            // only those of them that filled in the whole union think of a packed ring.
             let state = unsafe { VqState::read(state, Self::is_packed(vdev)) };
 
             T::set_vq_state(dev, idx, state).map(|()| 0)
