@@ -6,7 +6,7 @@
 # The defaults, in one place; the scripts read the variables from the environment.
 KERNEL_SERIES ?= 7.3
 ACCEL ?= auto
-VM_TIMEOUT ?= 600
+VM_TIMEOUT ?= 1200
 MIRROR ?=
 CARDS ?=
 VM_ARGS ?=
