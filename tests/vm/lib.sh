@@ -39,10 +39,11 @@ export CARDS
     LOOP=pci/$(card 0)
     NETWORK=pci/$(card 1)
     SMALL=pci/$(card 2)
+    POOR=pci/$(card 8)
 }
 
 # What the driver says of the cards that it refuses, each time it is loaded.
-REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer'
+REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|without 1:1 address spaces'
 
 # ---- Saying what is wrong ----
 
@@ -191,6 +192,9 @@ unload() {
     rmmod mooring_vdpa
     [ ! -e /sys/bus/pci/drivers/mooring_vdpa ] || fail "the PCI driver is still there"
     [ ! -e "$DEBUGFS" ] || fail "the debugfs folder is still there"
+    if grep mooring /proc/iomem /proc/interrupts; then
+        fail "something of it is still there"
+    fi
 }
 
 # add NAME HANDLE [ATTRIBUTE...] adds a device.

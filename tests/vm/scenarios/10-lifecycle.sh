@@ -36,6 +36,8 @@ test_card_with_another_interface_version_is_refused() { wrong_card 4 'card has i
 
 test_card_with_a_small_bar_is_refused() { wrong_card 5 'BAR 0 has 0x800 bytes, expected'; }
 
+test_card_without_1_to_1_spaces_is_refused() { wrong_card 9 'card has capabilities .*without 1:1'; }
+
 test_management_devices_are_shown() {
     shown=$(vdpa mgmtdev show "$LOOP")
     contains "the management device" "$shown" "$LOOP"

@@ -80,3 +80,45 @@ test_offered_features_can_be_limited() {
     works plain
     vdpa dev del plain
 }
+
+# come_and_go NAME HANDLE adds and deletes a device many times.
+come_and_go() {
+    for round in 1 2 3 4 5 6; do
+        add "$1$round" "$2"
+        vdpa dev del "$1$round"
+    done
+}
+
+test_devices_come_and_go_on_several_cards_at_once() {
+    clean_up
+    come_and_go a "$LOOP" &
+    first=$!
+    come_and_go b "$LOOP" &
+    second=$!
+    come_and_go c "$SMALL" &
+    third=$!
+    while kill -0 $first || kill -0 $second || kill -0 $third; do
+        vdpa dev show >"$WORK/shown"
+        vdpa mgmtdev show >"$WORK/shown"
+    done 2>/dev/null
+    wait $first
+    wait $second
+    wait $third
+    same "devices that are left" "$(vdpa dev show)" ""
+}
+
+test_card_with_one_interrupt_and_tiny_rings_works() {
+    clean_up
+    add poor0 "$POOR"
+    add poor1 "$POOR"
+    refused "No space" vdpa dev add name poor2 mgmtdev "$POOR"
+    bind poor1 vhost_vdpa
+    works poor0
+    client reset-keeps-map poor1 --size 64M --ranges 16 --resets 2
+    client remap-live poor0 --rounds 2
+    expect_log 'IOMMU fault'
+    allow_log 'queue 1 stopped'
+    client fault poor0 --kind tx-unmapped --other poor1
+    vdpa dev del poor0
+    vdpa dev del poor1
+}

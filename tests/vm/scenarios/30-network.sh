@@ -92,3 +92,27 @@ test_several_queue_pairs_are_used() {
     vdpa dev del many
     vdpa dev del peer
 }
+
+test_a_device_becomes_an_interface_by_itself() {
+    # As on a host where nobody changes the defaults: the bus driver probes the device before `dev add` returns.
+    clean_up
+    rmmod vhost_vdpa
+    echo 1 >"$VDPA/drivers_autoprobe"
+    add self "$NETWORK"
+    within 10 has_interface self
+    echo 0 >"$VDPA/drivers_autoprobe"
+    modprobe vhost_vdpa
+    vdpa dev del self
+}
+
+test_questions_do_not_disturb_the_traffic() {
+    network
+    ip netns exec left ping -q -c 20 -i 0.1 -w 30 10.9.0.2 >"$WORK/ping" &
+    ping=$!
+    while kill -0 $ping 2>/dev/null; do
+        vdpa dev show net0 >"$WORK/shown"
+        vdpa dev config show net0 >"$WORK/shown"
+        cat "$DEBUGFS/net0/address_spaces" "$DEBUGFS/net0/statistics" >"$WORK/shown"
+    done
+    wait $ping || fail "$(cat "$WORK/ping")"
+}

@@ -69,3 +69,28 @@ test_and_a_process_again_after_the_kernel() {
     vdpa dev del c0
     vdpa dev del c1
 }
+
+# account FIELD prints a number from the kernel's accounts, which each processor keeps for itself until they are asked for.
+account() {
+    echo 1 >/proc/sys/vm/stat_refresh
+    sed -n "s/^$1:* *\([0-9]*\).*/\1/p" /proc/meminfo /proc/vmstat
+}
+
+# map_and_close maps 128 MiB and closes the device.
+map_and_close() { client reset-keeps-map memory --size 128M --resets 1 --persist no; }
+
+test_all_memory_comes_back() {
+    ensure memory "$LOOP"
+    map_and_close
+    available=$(account MemAvailable)
+    pinned=$(account nr_foll_pin_acquired)
+    map_and_close
+    map_and_close
+    map_and_close
+    [ "$(account nr_foll_pin_acquired)" -gt "$pinned" ] || fail "nothing was pinned"
+    same "pages that are pinned still" $(($(account nr_foll_pin_acquired) - $(account nr_foll_pin_released))) 0
+    # Each round maps 128 MiB; a reference too many on its pages would keep them.
+    lost=$((available - $(account MemAvailable)))
+    [ $lost -lt 65536 ] || fail "$lost KiB did not come back"
+    vdpa dev del memory
+}

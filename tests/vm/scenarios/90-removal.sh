@@ -108,7 +108,7 @@ test_module_is_unloaded_under_an_open_file() {
 test_open_debugfs_file_holds_the_module() {
     fresh
     add r0 "$LOOP"
-    exec 8<$DEBUGFS/r0/statistics
+    exec 8<"$DEBUGFS/r0/statistics"
     read -r line <&8
     contains "the first line" "$line" "rx_frames="
     # EWOULDBLOCK, in the words of busybox.
