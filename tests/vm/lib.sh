@@ -255,6 +255,8 @@ client() { timeout 120 mooring-vhost-client "$@"; }
 
 # hold NAME [OPTION...] starts a process that holds the device open; release ends it and shows its result.
 hold() {
+    # Not the "ready" of a holder before this one.
+    : >"$WORK/hold-output"
     mkfifo "$WORK/hold-input"
     mooring-vhost-client hold "$@" --seconds 100 <"$WORK/hold-input" >"$WORK/hold-output" 2>&1 &
     holder=$!
