@@ -43,7 +43,7 @@ export CARDS
 }
 
 # What the driver says of the cards that it refuses, each time it is loaded.
-REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|without 1:1 address spaces'
+REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|without 1:1 address spaces|control processor failed|card reports number of queues|went away while it was set up'
 
 # ---- Saying what is wrong ----
 

@@ -4,6 +4,8 @@
 # The driver and its devices come and go, and leave nothing behind.
 
 test_module_loads_and_probes() {
+    # Only the first probe sees this card go; for the others it is gone already.
+    expect_log "$(card 12): card went away while it was set up"
     load
     for function in "${LOOP#pci/}" "${NETWORK#pci/}" "${SMALL#pci/}"; do
         [ -e "/sys/bus/pci/drivers/mooring_vdpa/$function" ] || fail "$function is not bound"
@@ -37,6 +39,12 @@ test_card_with_another_interface_version_is_refused() { wrong_card 4 'card has i
 test_card_with_a_small_bar_is_refused() { wrong_card 5 'BAR 0 has 0x800 bytes, expected'; }
 
 test_card_without_1_to_1_spaces_is_refused() { wrong_card 9 'card has capabilities .*without 1:1'; }
+
+test_card_whose_processor_fails_is_refused() { wrong_card 10 'control processor failed with error 0xb007'; }
+
+test_card_with_a_senseless_limit_is_refused() { wrong_card 11 'card reports number of queues 9999, expected 1 to 4096'; }
+
+test_card_that_is_not_there_is_refused() { wrong_card 12 'BAR 0 reads 0xffffffff.*the card does not answer'; }
 
 test_management_devices_are_shown() {
     shown=$(vdpa mgmtdev show "$LOOP")
