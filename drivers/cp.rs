@@ -30,8 +30,8 @@ const READY_POLL: Delta = Delta::from_millis(2);
 ///
 /// # Errors
 ///
-/// `EIO` if the control processor fails, `ETIMEDOUT` if it doesn't become ready, `ENODEV` if the card
-/// goes away; each with a line in the log.
+/// `ENODEV`, with a line in the log, if the control processor fails or doesn't become ready, or if the
+/// card goes away.
 pub(crate) fn reset(dev: &device::Device, registers: &Registers) -> Result {
     registers.with(|io| io.write_reg(regs::CP_CONTROL::from(0).with_reset(true)))?;
 
@@ -56,7 +56,7 @@ pub(crate) fn reset(dev: &device::Device, registers: &Registers) -> Result {
                 "card's control processor failed with error {:#x}; power-cycle the card or load other firmware\n",
                 code
             );
-            Err(EIO)
+            Err(ENODEV)
         }
         Err(error) => {
             dev_err!(
@@ -65,7 +65,7 @@ pub(crate) fn reset(dev: &device::Device, registers: &Registers) -> Result {
                 READY_TIMEOUT.as_millis(),
                 error
             );
-            Err(error)
+            Err(ENODEV)
         }
     }
 }

@@ -93,6 +93,10 @@ impl ManagementOperations for Manager {
         name: &CStr,
         config: &DeviceConfig,
     ) -> Result {
+        // The core takes any name, and sysfs then warns or renames.
+        if matches!(name.to_bytes(), b"" | b"." | b"..") || name.to_bytes().contains(&b'/') {
+            return Err(EINVAL);
+        }
         let queue_pairs = config.max_vq_pairs.unwrap_or(1);
         // A device with several pairs has a control queue, too.
         let max_pairs = (self.card.info.num_queues - 1) / 2;

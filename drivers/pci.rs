@@ -268,7 +268,15 @@ impl pci::Driver for MooringDriver {
             )?;
             let shutdown = Shutdown(card.clone());
             card.enable()?;
-            commands::nop(&card)?;
+            // What went wrong is in the log; for the driver core there is no card then.
+            commands::nop(&card).map_err(|_| ENODEV)?;
+            if card.registers().gone() {
+                dev_err!(
+                    pdev,
+                    "card went away while it was set up; check its slot and power\n"
+                );
+                return Err(ENODEV);
+            }
             let (major, minor, patch) = cp::firmware_version(card.registers())?;
             dev_info!(
                 pdev,

@@ -31,6 +31,9 @@ const QUEUE_FRAMES: usize = 64;
 const CONTROL_COMMANDS: usize = 16;
 const UPLINK_FRAMES: usize = 64;
 
+/// `cp.ERROR` of a control processor that was asked to fail at its boot.
+const BOOT_FAILURE: u32 = 0xb007;
+
 /// The way to the host's interrupt controller.
 pub trait Interrupts: Send {
     /// Raises an MSI-X vector.
@@ -149,6 +152,10 @@ impl Card {
     /// Does a bounded amount of work: boot, commands, queues, uplink. Returns whether there is more to do.
     pub fn step(&mut self) -> bool {
         if self.is_gone() {
+            return false;
+        }
+        if self.config.boot_fails {
+            self.cp.fail(&mut self.registers, BOOT_FAILURE);
             return false;
         }
         if self.cp.state(&self.registers) != CpState::Ready as u32 {

@@ -135,6 +135,14 @@ struct Fault {
     #[arg(long, value_name = "N")]
     gone_after: Option<u64>,
 
+    /// Let the control processor fail at its boot
+    #[arg(long)]
+    boot_fails: bool,
+
+    /// Show this number of queues, whatever there are
+    #[arg(long, value_name = "N")]
+    false_queues: Option<u16>,
+
     /// Bytes of the register BAR, a power of two from 16 on; the card's own is 4096
     #[arg(long, value_name = "BYTES", default_value_t = Layout::REGISTER_BAR_SIZE, value_parser = bar_size,
           hide_default_value = true)]
@@ -235,6 +243,8 @@ impl Arguments {
                 .map_or(defaults.interface_version, |v| (v.0, v.1)),
             hang_after: fault.hang_after,
             gone_after: fault.gone_after,
+            boot_fails: fault.boot_fails,
+            false_queues: fault.false_queues,
             ..defaults
         };
         card.validate().map_err(|error| error.to_string())?;

@@ -43,6 +43,10 @@ pub struct CardConfig {
     /// Commands after which the card is gone, as if it had been pulled out: reads are all ones, and nothing else
     /// happens any more. Only [`Card::reset`](crate::Card::reset) plugs it in again, and no register reaches that.
     pub gone_after: Option<u64>,
+    /// Whether the control processor fails at its boot.
+    pub boot_fails: bool,
+    /// What `info.NUM_QUEUES` reads as, if it is not the truth.
+    pub false_queues: Option<u16>,
 }
 
 impl Default for CardConfig {
@@ -66,6 +70,8 @@ impl Default for CardConfig {
             interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
             hang_after: None,
             gone_after: None,
+            boot_fails: false,
+            false_queues: None,
         }
     }
 }

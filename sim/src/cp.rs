@@ -9,7 +9,7 @@ use mooring_firmware::hal::{
     self, Capabilities, ControlChain, PayloadError, QueuePosition, QueueSetup, ReceiveFilter,
 };
 use mooring_firmware::ControlProcessor;
-use mooring_hw_regs::regs::{CpFirmwareVersion, CpHeartbeat, CpState, CpStatus};
+use mooring_hw_regs::regs::{CpError, CpFirmwareVersion, CpHeartbeat, CpState, CpStatus};
 use mooring_hw_regs::wire::{AddressSpaceMode, ErrorCode, Extent, ExtentOperation};
 
 use crate::iommu::{Iommu, Piece};
@@ -50,6 +50,12 @@ impl CpRegisters {
     pub fn set_state(&self, registers: &mut RegisterFile, state: CpState) {
         // CAST: the enumeration's numbers are those of the field, four bits wide.
         registers.set(CpStatus::OFFSET, state as u32);
+    }
+
+    /// Stops the control processor for good.
+    pub fn fail(&self, registers: &mut RegisterFile, error: u32) {
+        registers.set(CpError::OFFSET, error);
+        self.set_state(registers, CpState::Failed);
     }
 
     pub fn state(&self, registers: &RegisterFile) -> u32 {

@@ -34,7 +34,10 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
         (InfoInterfaceVersion::OFFSET, version.0),
         (InfoCardRevision::OFFSET, revision.0),
         (InfoCapabilities::OFFSET, capabilities.0),
-        (InfoNumQueues::OFFSET, config.queues.into()),
+        (
+            InfoNumQueues::OFFSET,
+            config.false_queues.unwrap_or(config.queues).into(),
+        ),
         (InfoNumDevices::OFFSET, config.devices.into()),
         (InfoNumAddressSpaces::OFFSET, config.address_spaces.into()),
         (InfoMaxExtents::OFFSET, config.extents),

@@ -2,7 +2,9 @@
 
 //! Cards that fail on purpose, for tests of drivers: they must fail in just the way that was asked for.
 
-use mooring_hw_regs::regs::{BAR_DOORBELLS, BAR_REGISTERS};
+use mooring_hw_regs::regs::{
+    CpError, CpState, CpStatus, InfoNumQueues, BAR_DOORBELLS, BAR_REGISTERS,
+};
 use mooring_hw_regs::wire::{Command, Opcode, MAGIC, NO_DEVICE};
 use mooring_sim::testing::{CardAccess, InProcess, TestDriver};
 use mooring_sim::CardConfig;
@@ -40,6 +42,29 @@ fn hung_card_still_answers_register_reads() {
     driver.submit(&nop());
     assert!(driver.wait_completion().is_none());
     assert_eq!(word(&mut driver, BAR_REGISTERS), MAGIC);
+}
+
+#[test]
+fn control_processor_that_fails_at_its_boot_says_so() {
+    let mut card = InProcess::new(CardConfig {
+        boot_fails: true,
+        ..CardConfig::default()
+    })
+    .expect("a card");
+    card.settle();
+    let mut register = |offset: usize| card.read32(0, offset as u64);
+    assert_eq!(register(CpStatus::OFFSET), CpState::Failed as u32);
+    assert_ne!(register(CpError::OFFSET), 0);
+}
+
+#[test]
+fn false_number_of_queues_is_shown() {
+    let mut card = InProcess::new(CardConfig {
+        false_queues: Some(9999),
+        ..CardConfig::default()
+    })
+    .expect("a card");
+    assert_eq!(card.read32(0, InfoNumQueues::OFFSET as u64), 9999);
 }
 
 #[test]

@@ -76,12 +76,14 @@ fn captures() {
 #[test]
 fn bad_cards() {
     let options =
-        options("--bad-magic --interface-version 7.3 --register-bar-size 1024 --hang-after 9 --gone-after 8")
+        options("--bad-magic --interface-version 7.3 --register-bar-size 1024 --hang-after 9 --gone-after 8 --boot-fails --false-queues 7")
             .unwrap();
     assert_ne!(options.card.magic, CardConfig::default().magic);
     assert_eq!(options.card.interface_version, (7, 3));
     assert_eq!(options.card.hang_after, Some(9));
     assert_eq!(options.card.gone_after, Some(8));
+    assert!(options.card.boot_fails);
+    assert_eq!(options.card.false_queues, Some(7));
     assert_eq!(options.layout.register_bar_size, 1024);
     for bad in [
         "--interface-version 7",

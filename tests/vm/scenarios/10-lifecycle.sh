@@ -40,7 +40,7 @@ test_card_with_a_small_bar_is_refused() { wrong_card 5 'BAR 0 has 0x800 bytes, e
 
 test_card_without_1_to_1_spaces_is_refused() { wrong_card 9 'card has capabilities .*without 1:1'; }
 
-test_card_whose_processor_fails_is_refused() { wrong_card 10 'control processor failed with error 0xb007'; }
+test_card_whose_processor_fails_is_refused() { wrong_card 10 '.*control processor failed with error 0xb007'; }
 
 test_card_with_a_senseless_limit_is_refused() { wrong_card 11 'card reports number of queues 9999, expected 1 to 4096'; }
 
