@@ -14,38 +14,7 @@ use vfio_user_support::card::{VfioUserCard, COMMAND, MSIX_CONTROL};
 use vfio_user_support::Sim;
 use zerocopy::FromZeros;
 
-macro_rules! run {
-    ($($scenario:ident),* $(,)?) => {$(
-        #[test]
-        fn $scenario() {
-            scenarios::$scenario(VfioUserCard::start(&["--uplink", "loopback"]));
-        }
-    )*};
-}
-
-run!(
-    identity,
-    commands,
-    devices,
-    transactions,
-    modes,
-    loopback,
-    no_buffers,
-    scattered,
-    two_devices,
-    control_queue,
-    device_reset_keeps_the_map,
-    stop_and_go_on,
-    card_reset,
-    faults,
-    start_without_map,
-    unmap_while_running,
-    bus_master_off,
-    bad_rings,
-    bad_set_up,
-    bad_queues,
-    lost_events,
-);
+mooring_sim::test_scenarios!(VfioUserCard::start(&["--uplink", "loopback"]));
 
 #[test]
 fn capacity() {

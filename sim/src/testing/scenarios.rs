@@ -66,3 +66,41 @@ pub fn expect_echo<A: CardAccess>(driver: &mut TestDriver<A>, pair: &mut NetPair
     assert!(pair.send(driver, &frame), "the frame isn't taken");
     assert_eq!(pair.receive(driver), frame);
 }
+
+/// Makes a test of every scenario that a default card whose uplink is a loop can pass. `$card` makes such a card, so
+/// that all backends run the same list.
+#[macro_export]
+macro_rules! test_scenarios {
+    ($card:expr) => {
+        $crate::test_scenarios!(
+            @each $card;
+            identity,
+            commands,
+            devices,
+            transactions,
+            modes,
+            loopback,
+            no_buffers,
+            scattered,
+            two_devices,
+            control_queue,
+            device_reset_keeps_the_map,
+            stop_and_go_on,
+            card_reset,
+            faults,
+            start_without_map,
+            unmap_while_running,
+            bus_master_off,
+            bad_rings,
+            bad_set_up,
+            bad_queues,
+            lost_events,
+        );
+    };
+    (@each $card:expr; $($scenario:ident),* $(,)?) => {$(
+        #[test]
+        fn $scenario() {
+            $crate::testing::scenarios::$scenario($card);
+        }
+    )*};
+}
