@@ -4,7 +4,7 @@
 
 mod mock;
 
-use mock::{ask, command, execute, Call, Firmware, Mock};
+use mock::{ask, command, create, execute, Call, Firmware, Mock};
 use mooring_firmware::hal::{Fault, QueueFailure, QueueRole, ReceiveFilter};
 use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
@@ -20,18 +20,6 @@ const ACCESS_PLATFORM: u64 = 1 << 33;
 const CTRL_VQ: u64 = 1 << 17;
 const CTRL_RX: u64 = 1 << 18;
 const MQ: u64 = 1 << 22;
-
-fn create(pairs: u16) -> DeviceCreate {
-    DeviceCreate {
-        virtio_id: 1.into(),
-        queue_pairs: pairs.into(),
-        mtu: 0.into(),
-        mac: [0; 6],
-        reserved: 0.into(),
-        features: 0.into(),
-        reserved2: [0.into(); 2],
-    }
-}
 
 fn created(
     firmware: &mut Firmware,

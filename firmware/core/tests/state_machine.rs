@@ -6,12 +6,12 @@ mod mock;
 
 use std::collections::BTreeSet;
 
-use mock::{command, execute, Call, Firmware, Mock, QUEUES, SPACES};
+use mock::{command, create, execute, Call, Firmware, Mock, QUEUES, SPACES};
 use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode,
-    AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, Command, DeviceCreate,
-    DeviceCreated, DeviceSetFeatures, ErrorCode, Extent, Opcode, QueueEnable, QueueSelect,
-    NO_DEVICE, QUEUE_ALLOW_IDENTITY,
+    AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, Command, DeviceCreated,
+    DeviceSetFeatures, ErrorCode, Extent, Opcode, QueueEnable, QueueSelect, NO_DEVICE,
+    QUEUE_ALLOW_IDENTITY,
 };
 use proptest::prelude::*;
 use zerocopy::{FromBytes, IntoBytes};
@@ -36,15 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
     let space = 0..5u16;
     let plain = |command: Command| Step::Command(command, Vec::new());
     prop_oneof![
-        2 => (1..3u16).prop_map(move |pairs| plain(command(Opcode::DeviceCreate, NO_DEVICE, &DeviceCreate {
-            virtio_id: 1.into(),
-            queue_pairs: pairs.into(),
-            mtu: 0.into(),
-            mac: [0; 6],
-            reserved: 0.into(),
-            features: 0.into(),
-            reserved2: [0.into(); 2],
-        }, 0))),
+        2 => (1..3u16).prop_map(move |pairs| plain(command(Opcode::DeviceCreate, NO_DEVICE, &create(pairs), 0))),
         1 => device.clone().prop_map(move |device| plain(command(Opcode::DeviceDestroy, device, &[0u8; 0], 0))),
         2 => device.clone().prop_map(move |device| plain(command(Opcode::DeviceReset, device, &[0u8; 0], 0))),
         1 => (device.clone(), any::<bool>()).prop_map(move |(device, version_1)| {

@@ -12,8 +12,8 @@ use mooring_firmware::hal::{
 };
 use mooring_firmware::ControlProcessor;
 use mooring_hw_regs::wire::{
-    AddressSpaceMode, Command, ErrorCode, Extent, ExtentOperation, Opcode, ARGUMENTS_SIZE,
-    NO_DEVICE, RESULT_SIZE, STATUS_OK,
+    AddressSpaceMode, Command, DeviceCreate, ErrorCode, Extent, ExtentOperation, Opcode,
+    ARGUMENTS_SIZE, NO_DEVICE, RESULT_SIZE, STATUS_OK,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -342,4 +342,17 @@ pub fn ask<T: FromBytes + KnownLayout + Immutable>(
 ) -> Result<T, ErrorCode> {
     let bytes = execute(firmware, mock, &command(opcode, NO_DEVICE, arguments, 0))?;
     Ok(T::read_from_prefix(&bytes).expect("results fit").0)
+}
+
+/// Arguments for a network device with so many queue pairs and all else left to the card.
+pub fn create(pairs: u16) -> DeviceCreate {
+    DeviceCreate {
+        virtio_id: 1.into(),
+        queue_pairs: pairs.into(),
+        mtu: 0.into(),
+        mac: [0; 6],
+        reserved: 0.into(),
+        features: 0.into(),
+        reserved2: [0.into(); 2],
+    }
 }
