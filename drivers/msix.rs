@@ -133,7 +133,7 @@ impl Table {
     }
 
     /// Tells the owners of all queues with vector `vector`. Callable from an interrupt.
-    fn deliver(&self, vector: u16) {
+    pub(crate) fn deliver(&self, vector: u16) {
         let (first, step) = match self.granted.load(Relaxed) {
             0 | 1 => (0, 1),
             granted => match vector.checked_sub(1) {
