@@ -3,7 +3,8 @@
 //! KUnit suites. KUnit runs them when the module is loaded; the results are in
 //! `/sys/kernel/debug/kunit/<suite>/results` until it is unloaded.
 //!
-//! - Suites: [`lifetime`], [`operations`], [`callbacks`], [`iotlb`] for the vDPA abstraction.
+//! - Suites: [`lifetime`], [`operations`], [`callbacks`], [`iotlb`] for the vDPA abstraction; [`mapping`],
+//!   [`page_refs`], [`ring`] for memory.
 //! - What they stand on: [`sys`], the C glue; [`bus`], the vDPA core's side of a device; [`device`], a
 //!   vDPA device that notes what happens to it; [`memory`], pages and an IOTLB as vhost has them;
 //!   [`trace`], which notes in what order the driver gives memory back; [`cp`], a card's control
@@ -31,8 +32,11 @@ pub(crate) mod cp;
 mod device;
 mod iotlb;
 mod lifetime;
+mod mapping;
 mod memory;
 mod operations;
+mod page_refs;
+mod ring;
 pub(crate) mod sys;
 pub(crate) mod trace;
 
