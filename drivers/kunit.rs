@@ -4,11 +4,15 @@
 //! `/sys/kernel/debug/kunit/<suite>/results` until it is unloaded.
 //!
 //! - Suites: [`lifetime`], [`operations`], [`callbacks`], [`iotlb`] for the vDPA abstraction; [`mapping`],
-//!   [`page_refs`], [`ring`] for memory.
+//!   [`page_refs`], [`ring`] for memory; [`address_space`], [`map_failures`], [`card`], [`net_device`] for
+//!   the driver.
 //! - What they stand on: [`sys`], the C glue; [`bus`], the vDPA core's side of a device; [`device`], a
 //!   vDPA device that notes what happens to it; [`memory`], pages and an IOTLB as vhost has them;
-//!   [`trace`], which notes in what order the driver gives memory back; [`cp`], a card's control
-//!   processor, and `pci.rs`, its registers.
+//!   [`trace`], which notes in what order the driver gives memory back; [`fixture`], a card; [`cp`], its
+//!   control processor, and `pci.rs`, its registers.
+//!
+//! They need a kernel whose KUnit is enabled (`kunit.enable=1 kunit.autorun=1`, where its configuration does
+//! not say so), and virtio-vdpa not to be loaded: it would use the devices that the tests make.
 //!
 //! A test makes its checks with [`check!`] and not with KUnit's assertions, which would end the thread
 //! without dropping anything: a registered device would then outlive its parent.
@@ -26,14 +30,19 @@ macro_rules! check {
     };
 }
 
+mod address_space;
 pub(crate) mod bus;
 mod callbacks;
+mod card;
 pub(crate) mod cp;
 mod device;
+mod fixture;
 mod iotlb;
 mod lifetime;
+mod map_failures;
 mod mapping;
 mod memory;
+mod net_device;
 mod operations;
 mod page_refs;
 mod ring;

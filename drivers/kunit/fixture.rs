@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A card for tests, the driver's own [`Card`] with a control processor that answers at once, and an address
+//! space on it.
+
+use super::{
+    cp::{
+        self,
+        ControlProcessor, //
+    },
+    memory::{
+        Maps,
+        Pages, //
+    },
+    sys::{
+        self,
+        Parent, //
+    },
+    trace, //
+};
+use crate::{
+    card::Card,
+    info::Info,
+    iommu::{
+        AddressSpace,
+        MapError, //
+    },
+    pci::{
+        Doorbells,
+        Registers, //
+    },
+    wire::{
+        AddressSpaceMode,
+        Event, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+
+/// Changes that fit an update command: few, so that several commands are needed.
+pub(super) const BATCH: u16 = 2;
+
+/// A card. It is shut down on drop, as when the function is unbound.
+pub(super) struct TestCard {
+    card: Arc<Card>,
+    registers: Registers,
+    doorbells: Arc<Atomic<u32>>,
+}
+
+impl TestCard {
+    /// A card that takes commands, and has its rings in memory of `parent`.
+    pub(super) fn new(parent: &Parent) -> Result<Self> {
+        let registers = Registers::new()?;
+        let doorbells = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let info = Info {
+            num_queues: cp::DEVICES * cp::QUEUES_PER_DEVICE,
+            num_address_spaces: cp::SPACES,
+            max_queue_size: 256,
+            min_queue_size: 2,
+            iova_bits: 48,
+            bus_bits: 64,
+            num_vectors: 1,
+            batch: BATCH,
+        };
+        let card = Card::new(
+            sys::pci_function(),
+            parent.dev(),
+            registers.clone(),
+            Doorbells::new(doorbells.clone()),
+            info,
+        )?;
+
+        let card = Self {
+            card,
+            registers,
+            doorbells,
+        };
+        card.card.enable()?;
+        Ok(card)
+    }
+
+    /// The driver's side.
+    pub(super) fn card(&self) -> &Arc<Card> {
+        &self.card
+    }
+
+    /// Asks the control processor for something, or tells it what to do.
+    pub(super) fn cp<R>(&self, access: impl FnOnce(&mut ControlProcessor) -> R) -> R {
+        self.registers.cp(access)
+    }
+
+    /// Has the card post an event.
+    pub(super) fn post(&self, event: Event) {
+        self.registers.post(event);
+    }
+
+    /// How often a doorbell was rung.
+    pub(super) fn rung(&self) -> u32 {
+        self.doorbells.load(Relaxed)
+    }
+}
+
+impl Drop for TestCard {
+    fn drop(&mut self) {
+        self.card.shutdown();
+    }
+}
+
+/// An address space on a card.
+pub(super) struct Space<'a> {
+    pub(super) space: AddressSpace,
+    parent: &'a Parent,
+    pub(super) card: TestCard,
+}
+
+impl<'a> Space<'a> {
+    /// Takes an address space from a new card, and forgets what steps that took.
+    pub(super) fn new(parent: &'a Parent) -> Result<Self> {
+        let card = TestCard::new(parent)?;
+        let space = AddressSpace::create(card.card())?;
+        trace::start();
+
+        Ok(Self {
+            space,
+            parent,
+            card,
+        })
+    }
+
+    /// Makes the address space translate what `maps` says.
+    pub(super) fn set_map(&mut self, maps: &Maps) -> Result<(), MapError> {
+        self.space
+            .set_map(self.card.card(), self.parent.dev(), maps.iotlb())
+    }
+
+    /// Maps these pages, which has to work.
+    pub(super) fn map(&mut self, pages: &Pages, places: &[(u64, usize)]) -> Result {
+        let maps = Maps::of_pages(pages, places)?;
+        self.set_map(&maps).map_err(|failure| failure.error)
+    }
+
+    /// Maps these pages, which has to fail; returns the error and whether all is closed now.
+    pub(super) fn fail_to_map(
+        &mut self,
+        pages: &Pages,
+        places: &[(u64, usize)],
+    ) -> Result<Option<(Error, bool)>> {
+        let maps = Maps::of_pages(pages, places)?;
+        let result = self.set_map(&maps);
+        Ok(result.err().map(|failure| (failure.error, failure.closed)))
+    }
+
+    /// Whether the card's only address space is in this mode.
+    pub(super) fn is(&self, mode: AddressSpaceMode) -> bool {
+        self.card.cp(|cp| cp.modes().eq([mode]))
+    }
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Maps that fail: an addition leaves all as it was, anything else closes the address space before memory
+//! goes back.
+
+use kernel::prelude::*;
+
+#[kunit_tests(mooring_map_failures)]
+mod tests {
+    use crate::{
+        iommu::MapError,
+        kunit::{
+            cp::Answer,
+            fixture::Space,
+            memory::{
+                Maps,
+                Pages, //
+            },
+            sys::Parent,
+            trace::{
+                self,
+                Step, //
+            },
+        },
+        wire::{
+            AddressSpaceMode,
+            ErrorCode,
+            Opcode, //
+        },
+    };
+    use kernel::prelude::*;
+
+    const UPDATE: Step = Step::Command(Opcode::AddressSpaceUpdate);
+    const SET_MODE: Step = Step::Command(Opcode::AddressSpaceSetMode);
+
+    /// A range that can't be mapped: what was taken before goes back, the card hears nothing.
+    #[test]
+    fn failing_to_map_gives_back() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(2)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0)])?;
+        trace::take();
+        trace::fail_mapping_after(1);
+        let places = [(1, 0), (2, 2), (3, 1)];
+        check!(space.fail_to_map(&pages, &places)? == Some((ENOMEM, false)));
+        let trace = trace::take();
+        check!(
+            trace.steps()
+                == [
+                    Step::Get,
+                    Step::Map,
+                    Step::Get,
+                    Step::Put,
+                    Step::Unmap,
+                    Step::Put
+                ]
+        );
+        check!(trace.mapped().count() == 1);
+        check!((0..4).map(|index| pages.refs(index)).eq([2, 1, 1, 1]));
+        // The old map serves, and the next one works.
+        check!(space.is(AddressSpaceMode::Translated));
+        space.map(&pages, &places)?;
+        check!((0..4).map(|index| pages.refs(index)).eq([2, 2, 2, 1]));
+        Ok(())
+    }
+
+    /// A card that has no room for more: the old map serves.
+    #[test]
+    fn refused_addition_keeps_the_old_map() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(2)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0)])?;
+        trace::take();
+        let answer = Answer::Refused(ErrorCode::NoSpace);
+        space
+            .card
+            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
+        check!(space.fail_to_map(&pages, &[(1, 0), (9, 1)])? == Some((ENOSPC, false)));
+        check!(trace::take().steps() == [Step::Get, Step::Map, UPDATE, Step::Unmap, Step::Put]);
+        check!(pages.refs(0) == 2 && pages.refs(1) == 1);
+        check!(space.is(AddressSpaceMode::Translated));
+        Ok(())
+    }
+
+    /// A removal that fails closes the address space, before any memory goes back.
+    #[test]
+    fn refused_removal_blocks() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(1)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0), (5, 1)])?;
+        trace::take();
+        let answer = Answer::Refused(ErrorCode::NoSpace);
+        space
+            .card
+            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
+        check!(space.fail_to_map(&pages, &[(1, 0)])? == Some((ENOSPC, true)));
+        let trace = trace::take();
+        check!(trace.steps().starts_with(&[UPDATE, SET_MODE, Step::Unmap]));
+        check!(trace.is_balanced());
+        check!(space.is(AddressSpaceMode::Blocked));
+        check!(pages.refs(0) == 1 && pages.refs(1) == 1);
+        Ok(())
+    }
+
+    /// A card that doesn't even block is cut off from memory, before any goes back.
+    #[test]
+    fn refused_block_cuts_the_card_off() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(0)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0)])?;
+        trace::take();
+        let answer = Answer::Refused(ErrorCode::Busy);
+        space
+            .card
+            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
+        space
+            .card
+            .cp(|cp| cp.answer(Opcode::AddressSpaceSetMode, answer));
+        check!(space.fail_to_map(&pages, &[])? == Some((EBUSY, true)));
+        check!(space.card.card().is_dead());
+        let trace = trace::take();
+        check!(
+            trace.steps()
+                == [
+                    UPDATE,
+                    SET_MODE,
+                    Step::BusMasterCleared,
+                    Step::Unmap,
+                    Step::Put
+                ]
+        );
+        check!(pages.refs(0) == 1);
+        Ok(())
+    }
+
+    /// So is a card that goes away.
+    #[test]
+    fn card_that_goes_away_is_cut_off() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(1)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0)])?;
+        trace::take();
+        space
+            .card
+            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, Answer::Gone));
+        check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, true)));
+        let trace = trace::take();
+        check!(trace.steps().starts_with(&[
+            Step::Get,
+            Step::Map,
+            Step::BusMasterCleared,
+            Step::Unmap,
+            Step::Put
+        ]));
+        check!(trace.is_balanced());
+        check!(pages.refs(0) == 1 && pages.refs(1) == 1);
+        Ok(())
+    }
+
+    /// A card that holds something else than the driver believes is closed, even for an addition.
+    #[test]
+    fn contradiction_blocks() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(1)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0)])?;
+        trace::take();
+        let answer = Answer::Refused(ErrorCode::StaleGeneration);
+        space
+            .card
+            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
+        check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, true)));
+        let trace = trace::take();
+        check!(trace.is_balanced());
+        check!(space.is(AddressSpaceMode::Blocked));
+        Ok(())
+    }
+
+    /// What the card can't have is refused before memory is taken.
+    #[test]
+    fn nonsense_takes_nothing() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(0)?;
+        let mut space = Space::new(&parent)?;
+        let phys = pages.phys(0);
+
+        for (first, last, phys, permission) in [
+            // Not on pages; beyond the card's addresses; no permission.
+            (1, 0x1000, phys, 3),
+            (0, 0xffe, phys, 3),
+            (1 << 48, (1 << 48) | 0xfff, phys, 3),
+            (0, 0xfff, phys, 0),
+            (0, 0xfff, phys + 1, 3),
+        ] {
+            let maps = Maps::of(&[(first, last, phys, permission)])?;
+            check!(matches!(
+                space.set_map(&maps),
+                Err(MapError { error, closed: false }) if error == EINVAL
+            ));
+        }
+        check!(trace::take().steps().is_empty());
+        check!(pages.refs(0) == 1);
+        check!(space.is(AddressSpaceMode::Identity));
+        Ok(())
+    }
+}

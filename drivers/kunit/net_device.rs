@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A network device from `vdpa dev add` to `vdpa dev del`: what it holds on the card and of the host's
+//! memory, and its locks in the contexts that the operations come in.
+
+use kernel::prelude::*;
+
+#[kunit_tests(mooring_net_device)]
+mod tests {
+    use crate::{
+        card::Card,
+        kunit::{
+            bus::Vdev,
+            cp::{
+                self,
+                Answer, //
+            },
+            fixture::TestCard,
+            memory::{
+                Maps,
+                Pages, //
+            },
+            sys::{
+                self,
+                vdpa_del,
+                Parent, //
+            },
+            trace::{
+                self,
+                Step, //
+            },
+        },
+        mgmt::{
+            Management,
+            Manager, //
+        },
+        msix::EVENT_VECTOR,
+        vdpa::virtio::*,
+        wire::{
+            AddressSpaceMode,
+            EventKind,
+            Opcode, //
+        },
+    };
+    use kernel::{
+        error::to_result,
+        prelude::*,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc, //
+        },
+    };
+
+    const NAME: &CStr = c"kunit-net";
+
+    const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
+
+    /// All that a driver sets before it starts a device, and that it starts it.
+    const STARTED: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
+        | VIRTIO_CONFIG_S_DRIVER
+        | VIRTIO_CONFIG_S_FEATURES_OK
+        | VIRTIO_CONFIG_S_DRIVER_OK;
+
+    /// Calls an operation of the table with the device and these arguments.
+    macro_rules! call {
+        ($vdev:expr, $op:ident $(, $argument:expr)* $(,)?) => {{
+            let function = $vdev.ops().$op.ok_or(ENOSYS)?;
+            // SAFETY: The device is registered, and the arguments are what the operation wants.
+            unsafe { function($vdev.as_raw() $(, $argument)*) }
+        }};
+    }
+
+    fn manage<'a>(parent: &'a Parent, card: &TestCard) -> Result<Pin<KBox<Management<'a>>>> {
+        KBox::pin_init(
+            Manager::register(parent.dev(), card.card().clone()),
+            GFP_KERNEL,
+        )
+    }
+
+    /// # Safety
+    ///
+    /// `private` must point to an `Atomic<u32>`.
+    unsafe extern "C" fn count(private: *mut c_void) -> kernel::bindings::irqreturn_t {
+        // SAFETY: By the safety requirements.
+        unsafe { &*private.cast::<Atomic<u32>>() }.fetch_add(1, Relaxed);
+        kernel::bindings::irqreturn::IRQ_HANDLED
+    }
+
+    /// Sets the callbacks of queue 0 and of the configuration, which count in `calls`.
+    fn set_callbacks(vdev: &Vdev, calls: &Arc<Atomic<u32>>) -> Result {
+        let private = core::ptr::from_ref(&**calls).cast_mut().cast();
+
+        // SAFETY: The device is registered, and the tests keep `calls` for longer.
+        unsafe {
+            vdev.set_callback(Some(0), Some(count), private)?;
+            vdev.set_callback(None, Some(count), private)
+        }
+    }
+
+    /// Sets up queue 0 and starts the device.
+    fn start(vdev: &Vdev) -> Result {
+        call!(vdev, set_vq_num, 0, 64);
+        to_result(call!(vdev, set_vq_address, 0, 0x0, 0x800, 0xc00))?;
+        call!(vdev, set_vq_ready, 0, true);
+        // SAFETY: The device is registered.
+        unsafe {
+            vdev.set_features(FEATURES)?;
+            vdev.set_status(STARTED);
+        }
+        Ok(())
+    }
+
+    fn status(vdev: &Vdev) -> Result<u32> {
+        Ok(call!(vdev, get_status).into())
+    }
+
+    #[test]
+    fn deleting_leaves_nothing() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let management = manage(&parent, &card)?;
+        let pages = Pages::single(1)?;
+
+        for _ in 0..2 {
+            parent.vdpa_add(NAME)?;
+            check!(card.cp(|cp| cp.num_devices() == 1));
+            check!(card.cp(|cp| cp.modes().eq([AddressSpaceMode::Identity])));
+            let vdev = Vdev::find(&parent, NAME)?;
+            let maps = Maps::of_pages(&pages, &[(0, 0), (7, 1)])?;
+            trace::start();
+            to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+            drop(vdev);
+            check!(pages.refs(0) == 2 && pages.refs(1) == 2);
+
+            trace::take();
+            vdpa_del(NAME)?;
+            let trace = trace::take();
+            // No queue may run through an address space that goes.
+            check!(trace.steps().starts_with(&[
+                Step::Command(Opcode::DeviceDestroy),
+                Step::Command(Opcode::AddressSpaceDestroy),
+                Step::Unmap,
+                Step::Put,
+            ]));
+            check!(trace.is_balanced());
+            check!(pages.refs(0) == 1 && pages.refs(1) == 1);
+            check!(card.cp(|cp| cp.num_devices() == 0 && cp.modes().next().is_none()));
+        }
+
+        let shared: Arc<Card> = card.card().clone();
+        drop((management, card));
+        check!(Arc::into_unique_or_drop(shared).is_some());
+        Ok(())
+    }
+
+    /// A name that is taken is noticed only when the device has been made on the card.
+    #[test]
+    fn refused_name_leaves_nothing() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+
+        parent.vdpa_add(NAME)?;
+        check!(parent.vdpa_add(NAME) == Err(EEXIST));
+        check!(card.cp(|cp| cp.num_devices() == 1 && cp.modes().count() == 1));
+        vdpa_del(NAME)?;
+        check!(card.cp(|cp| cp.num_devices() == 0 && cp.modes().count() == 0));
+        Ok(())
+    }
+
+    /// A card that refuses an address space gets its device object back.
+    #[test]
+    fn refused_space_leaves_nothing() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+
+        let answer = Answer::Refused(crate::wire::ErrorCode::NoResources);
+        card.cp(|cp| cp.answer(Opcode::AddressSpaceCreate, answer));
+        check!(parent.vdpa_add(NAME) == Err(ENOSPC));
+        check!(card.cp(|cp| cp.num_devices() == 0));
+        check!(parent.child(NAME).is_none());
+        parent.vdpa_add(NAME)?;
+        Ok(())
+    }
+
+    /// The contract: a reset leaves every translation as it is, and the pages where they are.
+    #[test]
+    fn reset_keeps_the_map() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let pages = Pages::single(1)?;
+
+        parent.vdpa_add(NAME)?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        let maps = Maps::of_pages(&pages, &[(0, 0), (1, 1)])?;
+        to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+        trace::start();
+        // SAFETY: The device is registered.
+        unsafe { vdev.reset() }?;
+        check!(trace::take().steps() == [Step::Command(Opcode::DeviceReset)]);
+        check!(card.cp(|cp| cp.modes().eq([AddressSpaceMode::Translated])));
+        check!(pages.refs(0) == 2 && pages.refs(1) == 2);
+
+        to_result(call!(vdev, reset_map, 0))?;
+        check!(pages.refs(0) == 1 && pages.refs(1) == 1);
+        Ok(())
+    }
+
+    /// Nobody but the kernel runs a queue through memory that its owner has not mapped.
+    #[test]
+    fn starts_when_mapped() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let pages = Pages::single(0)?;
+
+        parent.vdpa_add(NAME)?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        start(&vdev)?;
+        check!(status(&vdev)? & VIRTIO_CONFIG_S_DRIVER_OK == 0);
+        check!(status(&vdev)? & VIRTIO_CONFIG_S_FAILED != 0);
+
+        // SAFETY: The device is registered.
+        unsafe { vdev.reset() }?;
+        let maps = Maps::of_pages(&pages, &[(0, 0)])?;
+        to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+        start(&vdev)?;
+        check!(status(&vdev)? == STARTED);
+        Ok(())
+    }
+
+    /// A card that fails in an operation of one device tells all of them, without a lock in the way, and
+    /// each its owner.
+    #[test]
+    fn failure_reaches_all_owners() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let pages = Pages::single(0)?;
+        let reports = sys::reports();
+        let names = [NAME, c"kunit-net-2"];
+        let calls = [
+            Arc::new(Atomic::new(0), GFP_KERNEL)?,
+            Arc::new(Atomic::new(0), GFP_KERNEL)?,
+        ];
+
+        for (name, calls) in names.iter().zip(&calls) {
+            parent.vdpa_add(name)?;
+            let vdev = Vdev::find(&parent, name)?;
+            set_callbacks(&vdev, calls)?;
+            // SAFETY: The device is registered.
+            unsafe { vdev.set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE) };
+        }
+        card.cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, Answer::WrongTag));
+        let maps = Maps::of_pages(&pages, &[(0, 0)])?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        check!(to_result(call!(vdev, set_map, 0, maps.as_raw())) == Err(EIO));
+        check!(pages.refs(0) == 1);
+
+        for (name, calls) in names.iter().zip(&calls) {
+            let vdev = Vdev::find(&parent, name)?;
+            check!(calls.load(Relaxed) == 1);
+            check!(status(&vdev)? & VIRTIO_CONFIG_S_NEEDS_RESET != 0);
+            // SAFETY: The device is registered.
+            check!(unsafe { vdev.reset() } == Err(EIO));
+        }
+        check!(sys::reports() == reports);
+        Ok(())
+    }
+
+    /// Interrupts, kicks and events come while operations run: lockdep has to see all the locks in all
+    /// their contexts, and a sleep where there must be none.
+    #[test]
+    fn locks_fit_their_contexts() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let pages = Pages::single(0)?;
+        let calls = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let reports = sys::reports();
+
+        parent.vdpa_add(NAME)?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        set_callbacks(&vdev, &calls)?;
+        let maps = Maps::of_pages(&pages, &[(0, 0)])?;
+        to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+        start(&vdev)?;
+
+        // A queue's interrupt, and a kick from one.
+        let kick = vdev.ops().kick_vq.ok_or(ENOSYS)?;
+        let address = vdev.as_raw().expose_provenance();
+        sys::in_hardirq(|| {
+            card.card().interrupts.deliver(EVENT_VECTOR);
+            // SAFETY: The device is registered.
+            unsafe { kick(core::ptr::with_exposed_provenance_mut(address), 0) };
+        })?;
+        check!(calls.load(Relaxed) == 1);
+        check!(card.rung() == 1);
+
+        // Events in the interrupt's thread, and in a reset, which has to take those of the past.
+        card.post(cp::event(EventKind::LinkChanged, 0));
+        card.post(cp::event(EventKind::IommuFault, 0));
+        card.post(cp::event(EventKind::LinkChanged, 3));
+        card.card().handle_events();
+        check!(calls.load(Relaxed) == 2);
+        card.post(cp::event(EventKind::QueueStopped, 0));
+        card.card().handle_events();
+        check!(calls.load(Relaxed) == 3);
+        check!(status(&vdev)? & VIRTIO_CONFIG_S_NEEDS_RESET != 0);
+        card.post(cp::event(EventKind::QueueStopped, 0));
+        // SAFETY: The device is registered.
+        unsafe { vdev.reset() }?;
+        // Its interrupt's thread comes late.
+        card.card().handle_events();
+        // SAFETY: As above.
+        unsafe { vdev.set_status(VIRTIO_CONFIG_S_ACKNOWLEDGE) };
+        check!(status(&vdev)? == VIRTIO_CONFIG_S_ACKNOWLEDGE);
+        to_result(call!(vdev, reset_map, 0))?;
+
+        vdpa_del(NAME)?;
+        sys::in_hardirq(|| card.card().interrupts.deliver(EVENT_VECTOR))?;
+        check!(calls.load(Relaxed) == 3);
+        check!(sys::reports() == reports);
+        Ok(())
+    }
+}
