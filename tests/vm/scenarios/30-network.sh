@@ -22,14 +22,14 @@ test_two_devices_become_interfaces() {
 
 test_they_reach_each_other() {
     network
-    ip netns exec left ping -q -c 5 -i 0.2 -w 30 10.9.0.2
-    ip netns exec right ping -q -c 5 -i 0.2 -w 30 10.9.0.1
+    ip netns exec left ping -q -c 5 -i 0.2 -w "$(limit 30)" 10.9.0.2
+    ip netns exec right ping -q -c 5 -i 0.2 -w "$(limit 30)" 10.9.0.1
 }
 
 test_frames_of_all_sizes_pass() {
     network
     for size in 0 1 64 500 1400 1472 4000; do
-        ip netns exec left ping -q -c 2 -i 0.2 -w 30 -s $size 10.9.0.2
+        ip netns exec left ping -q -c 2 -i 0.2 -w "$(limit 30)" -s $size 10.9.0.2
     done
 }
 
@@ -39,7 +39,7 @@ test_a_stream_of_three_seconds_passes() {
     network
     ip netns exec right iperf3 -s -1 -D --logfile "$WORK/iperf-server"
     within 10 listening
-    timeout 60 /usr/bin/ip netns exec left iperf3 -c 10.9.0.2 -t 3 -J >"$WORK/iperf"
+    timeout "$(limit 60)" /usr/bin/ip netns exec left iperf3 -c 10.9.0.2 -t 3 -J >"$WORK/iperf"
     bytes=$(grep -A20 '"sum_received"' "$WORK/iperf" | sed -n 's/.*"bytes":[^0-9]*\([0-9]*\).*/\1/p' | head -1)
     [ "${bytes:-0}" -gt 100000 ] || fail "only ${bytes:-0} bytes arrived: $(cat "$WORK/iperf")"
 }
@@ -58,7 +58,7 @@ test_an_interface_goes_down_and_up_again() {
     network
     ip -n left link set eth0 down
     ip -n left link set eth0 up
-    ip netns exec left ping -q -c 3 -i 0.2 -w 30 10.9.0.2
+    ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" 10.9.0.2
 }
 
 test_the_other_interface_survives_its_peer() {
@@ -67,7 +67,7 @@ test_the_other_interface_survives_its_peer() {
     ip netns del right
     bind net1 virtio_vdpa
     interface_in net1 right 10.9.0.2/24
-    ip netns exec left ping -q -c 3 -i 0.2 -w 30 10.9.0.2
+    ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" 10.9.0.2
     ip netns del left
     ip netns del right
     vdpa dev del net0
@@ -85,7 +85,7 @@ test_several_queue_pairs_are_used() {
     contains "the channels" "$(ip netns exec left ethtool -l eth0 | tr -s '\n\t ' ' ')" "Combined: 4"
     for pairs in 4 1 2; do
         ip netns exec left ethtool -L eth0 combined $pairs
-        ip netns exec left ping -q -c 3 -i 0.2 -w 30 10.9.1.2
+        ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" 10.9.1.2
     done
     ip netns del left
     ip netns del right
@@ -96,7 +96,7 @@ test_several_queue_pairs_are_used() {
 test_a_device_becomes_an_interface_by_itself() {
     # As on a host where nobody changes the defaults: the bus driver probes the device before `dev add` returns.
     clean_up
-    rmmod vhost_vdpa
+    unload_bus_driver vhost_vdpa
     echo 1 >"$VDPA/drivers_autoprobe"
     add self "$NETWORK"
     within 10 has_interface self
@@ -107,7 +107,7 @@ test_a_device_becomes_an_interface_by_itself() {
 
 test_questions_do_not_disturb_the_traffic() {
     network
-    ip netns exec left ping -q -c 20 -i 0.1 -w 30 10.9.0.2 >"$WORK/ping" &
+    ip netns exec left ping -q -c 20 -i 0.1 -w "$(limit 30)" 10.9.0.2 >"$WORK/ping" &
     ping=$!
     while kill -0 $ping 2>/dev/null; do
         vdpa dev show net0 >"$WORK/shown"

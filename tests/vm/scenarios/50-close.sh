@@ -56,7 +56,7 @@ test_kernel_then_works_on_the_same_device() {
     bind c1 virtio_vdpa
     interface_in c0 left 10.9.2.1/24
     interface_in c1 right 10.9.2.2/24
-    ip netns exec left ping -q -c 5 -i 0.2 -w 30 10.9.2.2
+    ip netns exec left ping -q -c 5 -i 0.2 -w "$(limit 30)" 10.9.2.2
 }
 
 test_and_a_process_again_after_the_kernel() {

@@ -140,9 +140,9 @@ test_bus_drivers_are_unloaded_under_a_device() {
     fresh
     add r0 "$NETWORK"
     up r0
-    rmmod virtio_vdpa
+    unload_bus_driver virtio_vdpa
     bind r0 vhost_vdpa
-    rmmod vhost_vdpa
+    unload_bus_driver vhost_vdpa
     vdpa dev del r0
     gone
     modprobe -a virtio_vdpa vhost_vdpa
