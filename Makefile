@@ -5,13 +5,14 @@
 
 # The defaults, in one place; the scripts read the variables from the environment.
 KERNEL_SERIES ?= 7.3
+KERNEL ?= stock
 ACCEL ?= auto
-VM_TIMEOUT ?= 1200
+VM_TIMEOUT ?=
 MIRROR ?=
 CARDS ?=
 VM_ARGS ?=
 TESTS ?=
-export KERNEL_SERIES ACCEL MIRROR
+export KERNEL_SERIES KERNEL ACCEL MIRROR
 export MOORING_VM_TIMEOUT := $(VM_TIMEOUT)
 
 ENTER := scripts/enter
@@ -20,13 +21,15 @@ vm_args := $(if $(CARDS),'--card=$(CARDS)') $(VM_ARGS)
 .DEFAULT_GOAL := help
 # The stages share one build root and two of them would only slow each other down; each uses all processors itself.
 .NOTPARALLEL:
-.PHONY: help setup update demo test shell all modules programs guest check fix enter clean distclean
+.PHONY: help setup update demo test test-debug test-kcsan shell all modules programs guest check fix enter clean distclean
 
 help:
 	@echo "Mooring: a vDPA parent driver for SmartNICs with an on-chip IOMMU, and the card to try it on"
 	@echo
 	@echo "  make demo       boot a VM with the card and show a reset that leaves the map alone"
 	@echo "  make test       host tests, then VM tests; the last line is 'N passed, N failed'"
+	@echo "  make test-debug VM tests on a kernel that looks for mistakes with memory, locks and DMA"
+	@echo "  make test-kcsan VM tests on a kernel that looks for data races"
 	@echo "  make shell      a VM with the card, at a prompt"
 	@echo
 	@echo "  make all        everything a user takes away, in out/"
@@ -43,10 +46,11 @@ help:
 	@echo
 	@echo "Variables (make VARIABLE=value TARGET):"
 	@echo "  KERNEL_SERIES   series of the stock kernel                       [$(KERNEL_SERIES)]"
+	@echo "  KERNEL          stock, debug or kcsan: the kernel to work with   [$(KERNEL)]"
 	@echo "  ACCEL           kvm, tcg, or auto: try KVM once and remember     [$(ACCEL)]"
 	@echo "  CARDS           arguments to mooring-sim, instead of the default [$(CARDS)]"
 	@echo "  TESTS           host or vm: run only these tests                 [$(TESTS)]"
-	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(VM_TIMEOUT)]"
+	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(or $(VM_TIMEOUT),1200; 6000 on a kernel with checkers)]"
 	@echo "  VM_ARGS         more arguments to scripts/vm (see its --help)    [$(VM_ARGS)]"
 	@echo "  MIRROR          a Debian mirror instead of Debian's own          [$(MIRROR)]"
 	@echo "  MOORING_CACHE   the cache folder                                 [$${MOORING_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/mooring}]"
@@ -76,6 +80,10 @@ shell: guest
 
 test: guest
 	@$(ENTER) scripts/test $(if $(TESTS),--only $(TESTS)) -- $(vm_args)
+
+# The host tests don't depend on the kernel.
+test-debug test-kcsan: test-%:
+	@$(MAKE) --no-print-directory KERNEL=$* TESTS=vm test
 
 check: setup
 	@$(ENTER) scripts/check

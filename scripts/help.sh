@@ -12,7 +12,7 @@ unknown_argument() {
 }
 
 require_build_root() {
-    [ -d /src ] && [ -n "${KERNEL_RELEASE:-}" ] && return
-    echo "error: $0 runs in the build root. Run: scripts/enter $0" >&2
+    [ -d /src ] && [ "${KERNEL_RELEASE:-none}" != none ] && return
+    echo "error: $0 runs in the build root, after make setup. Run: scripts/enter $0" >&2
     exit 1
 }

@@ -15,6 +15,8 @@ readonly DEBIAN_SUITE=trixie
 SRC=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 CACHE=${MOORING_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mooring}
 KERNEL_SERIES=${KERNEL_SERIES:-7.3}
+# The flavour of the kernel: Debian's own, or one of those that scripts/kernel/ describes.
+KERNEL=${KERNEL:-stock}
 
 say()  { printf '%s\n' "$*" >&2; }
 die()  { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -25,7 +27,8 @@ hash_of() { sha256sum | cut -c1-12; }
 # The root is keyed by what defines it, so that a changed package list makes a new root and an old checkout still
 # finds its own.
 ROOT=$CACHE/root-$(cat "$SRC/scripts/packages.txt" <(echo "$DEBIAN_SUITE $(uname -m)") | hash_of)
-KERNEL=$CACHE/kernel-$KERNEL_SERIES
+# The newest release of the series that is here, with its source and all its flavours.
+KERNEL_DIR=$CACHE/kernel-$KERNEL_SERIES
 
 # Every checkout has its own folder for what is built from it, so that the checkout itself stays clean.
 BUILD=$CACHE/build-$(basename "$SRC")-$(echo "$SRC" | hash_of)
@@ -36,10 +39,25 @@ OUT=$SRC/out
 PYTHON_REQUIREMENTS=$SRC/hw-regs/requirements.txt
 VENV=$CACHE/venv-$({ echo "$ROOT"; cat "$PYTHON_REQUIREMENTS"; } | hash_of)
 
-check_kernel_series() {
+check_kernel() {
     case " $SUPPORTED_KERNEL_SERIES " in
         *" $KERNEL_SERIES "*) ;;
         *) die "KERNEL_SERIES=$KERNEL_SERIES is not supported; supported series: $SUPPORTED_KERNEL_SERIES" ;;
+    esac
+    case $KERNEL in
+        stock|debug|kcsan) ;;
+        *) die "there is no kernel '$KERNEL'; there are: stock debug kcsan" ;;
+    esac
+}
+
+# kernel_options prints the configuration of a flavour that is built here, an option a line.
+kernel_options() { sed '/^#/d; /^$/d' "$SRC/scripts/kernel/base.config" "$SRC/scripts/kernel/$KERNEL.config"; }
+
+# kernel_tree prints the name of the flavour's folder in KERNEL_DIR. It is keyed by what defines it, as the root is.
+kernel_tree() {
+    case $KERNEL in
+        stock) echo stock ;;
+        *) echo "$KERNEL-$(kernel_options | hash_of)" ;;
     esac
 }
 

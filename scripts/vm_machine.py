@@ -4,17 +4,22 @@
 import json
 import os
 import pathlib
+import re
 import select
 import subprocess
 import sys
 import time
 
-KERNEL = f"/kernel/packages/usr/lib/modules/{os.environ.get('KERNEL_RELEASE')}/vmlinuz"
-INITRAMFS = "/build/guest/initramfs.cpio"
+FLAVOUR = os.environ.get("KERNEL", "stock")
+KERNEL = f"{os.environ.get('KERNEL_MODULES')}/vmlinuz"
+INITRAMFS = f"/build/guest-{FLAVOUR}/initramfs.cpio"
+# How many times longer than on the stock kernel anything may take. The checkers look at every access to memory, and the
+# processor is an emulated one.
+SLOWDOWN = {"stock": 1}.get(FLAVOUR, 5)
 SIM = "/src/out/mooring-sim"
-# The answer of the trial belongs to this host and this guest kernel; /build outlives every run.
+# The answer of the trial belongs to this host and this version of the kernel; /build outlives every run.
 ACCEL_ANSWER = pathlib.Path("/build/accel")
-TRIAL_SECONDS = 20
+TRIAL_SECONDS = 20 * SLOWDOWN
 
 
 class SetupError(Exception):
@@ -137,7 +142,15 @@ class Machine:
 
     def _command_line(self):
         words = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable" if self.accel == "kvm" else "no_timer_check",
-                 f"mooring.run={self.program}"]
+                 f"mooring.run={self.program}", f"mooring.slowdown={SLOWDOWN}"]
+        if FLAVOUR != "stock":
+            # Unit tests run when their module is loaded.
+            words += ["kunit.enable=1", "kunit.autorun=1"]
+        if FLAVOUR == "debug":
+            # Each test is to see its own reports, and not only the first one after boot. With five levels of page tables,
+            # KASAN takes every access for a wild one if an interrupt comes while the boot processor's features are being
+            # identified: its idea of the address space depends on one of them.
+            words += ["kasan_multi_shot", "no5lvl"]
         if self.interactive and sys.stdout.isatty():
             size = os.get_terminal_size()
             words += [f"mooring.rows={size.lines}", f"mooring.columns={size.columns}"]
@@ -150,7 +163,9 @@ def choose_accelerator(wanted):
         return wanted
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    key = f"{os.uname().release} {KERNEL}"
+    # The flavour makes no difference.
+    version = re.match(r"[0-9.]*", os.environ["KERNEL_RELEASE"])[0]
+    key = f"{os.uname().release} {version}"
     if ACCEL_ANSWER.exists():
         known_key, _, answer = ACCEL_ANSWER.read_text().strip().rpartition(" ")
         if known_key == key:
