@@ -54,8 +54,10 @@ mod tests {
     struct Signals {
         begun: Atomic<u32>,
         ended: Atomic<u32>,
-        /// Whether a call takes a long time.
+        /// Whether a call takes a long time: until some time after [`Self::resetting`] is true.
         slow: Atomic<bool>,
+        /// Whether the device is about to be reset.
+        resetting: Atomic<bool>,
         /// Address of the device to kick before returning, or 0.
         kicks: Atomic<usize>,
     }
@@ -67,6 +69,7 @@ mod tests {
                     begun: Atomic::new(0),
                     ended: Atomic::new(0),
                     slow: Atomic::new(false),
+                    resetting: Atomic::new(false),
                     kicks: Atomic::new(0),
                 },
                 GFP_KERNEL,
@@ -87,7 +90,15 @@ mod tests {
 
         signals.begun.fetch_add(1, Relaxed);
         if signals.slow.load(Relaxed) {
-            for _ in 0..20 {
+            let mut left = 20;
+            // Interrupts are off, so not for longer than 5 s, whatever becomes of the test.
+            for _ in 0..5000 {
+                if left == 0 {
+                    break;
+                }
+                if signals.resetting.load(Relaxed) {
+                    left -= 1;
+                }
                 udelay(Delta::from_millis(1));
             }
         }
@@ -246,6 +257,7 @@ mod tests {
             let finished = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
             let before = signals.begun.load(Relaxed);
 
+            signals.resetting.store(false, Relaxed);
             dev.set(idx, &signals)?;
             let caller = {
                 let (callbacks, finished) = (dev.callbacks.clone(), finished.clone());
@@ -264,11 +276,14 @@ mod tests {
                 }
                 fsleep(Delta::from_micros(100));
             }
+            let running = signals.begun.load(Relaxed) - signals.ended.load(Acquire);
+            signals.resetting.store(true, Relaxed);
             let result = dev.reset();
             let ended = signals.ended.load(Acquire);
             // Nothing may be dropped before the caller is done with it.
             finished.wait_for_completion();
             result?;
+            check!(running == 1);
             check!(ended == before + 1);
         }
         check!(!dev.callbacks.call_vq(0) && !dev.callbacks.call_config());
