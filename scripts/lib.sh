@@ -50,16 +50,13 @@ check_kernel() {
     esac
 }
 
-# kernel_options prints the configuration of a flavour that is built here, an option a line.
-kernel_options() { sed '/^#/d; /^$/d' "$SRC/scripts/kernel/base.config" "$SRC/scripts/kernel/$KERNEL.config"; }
-
-# kernel_tree prints the name of the flavour's folder in KERNEL_DIR. It is keyed by what defines it, as the root is.
-kernel_tree() {
-    case $KERNEL in
-        stock) echo stock ;;
-        *) echo "$KERNEL-$(kernel_options | hash_of)" ;;
-    esac
+# kernel_options FLAVOUR prints the configuration of a flavour that is built here, an option a line.
+kernel_options() {
+    [ "$1" = stock ] || sed '/^#/d; /^$/d' "$SRC/scripts/kernel/base.config" "$SRC/scripts/kernel/$1.config"
 }
+
+# kernel_tree FLAVOUR prints the name of its folder in KERNEL_DIR. It is keyed by what defines it, as the root is.
+kernel_tree() { echo "$1-$({ basename "$ROOT"; kernel_options "$1"; } | hash_of)"; }
 
 # run_step TITLE SECONDS LOG COMMAND... runs a long command with its output in a log, and every few seconds says how
 # long it has taken, how long it usually takes, and the newest line of the log.

@@ -5,7 +5,7 @@
 #
 #   packages/       Debian's packages of the stock kernel, unpacked
 #   source/         its source, as it came, for all flavours
-#   stock/          the object tree for modules of the stock kernel
+#   stock-KEY/      the object tree for modules of the stock kernel
 #   debug-KEY/      the object tree of a flavour that is built here, with lib/modules/RELEASE as the stock kernel has it
 #   kcsan-KEY/      another one
 #
@@ -29,8 +29,8 @@ newest_release() {
 # several releases can lie side by side.
 fetch_kernel() {
     local release=$1 dir=$2
-    # What an earlier version of the set-up has left is not needed any more.
-    rm -rf "$dir"/{packages,source,tree,debs,.fetched,.prepared}
+    # An earlier version of the set-up has left other files, and takes "release" for a sign that they are all there.
+    rm -rf "$dir"/{packages,source,tree,debs,release,.fetched,.prepared}
     mkdir -p "$dir"/{debs,packages,source}
     # shellcheck disable=SC2016 # expanded by the shell in the root
     in_root "$dir" sh -ec '
@@ -48,24 +48,24 @@ fetch_kernel() {
 # Out-of-tree modules need the tree as the stock kernel was configured, with the generated Rust metadata, which
 # Debian's headers packages do not carry.
 prepare_stock() {
-    local release=$1 dir=$2
-    rm -rf "$dir/stock"
-    mkdir "$dir/stock"
+    local release=$1 tree=$2 dir=$3
+    rm -rf "${dir:?}/$tree"
+    mkdir "$dir/$tree"
     # shellcheck disable=SC2016 # expanded by the shell in the root
     in_root "$dir" sh -ec '
-        cd /kernel/stock
+        cd "/kernel/$2"
         cp "/kernel/packages/usr/src/linux-headers-$1/.config" "/kernel/packages/usr/src/linux-headers-$1/Module.symvers" .
-        make -C /kernel/source O=/kernel/stock -j"$(nproc)" CC=gcc-14 HOSTCC=gcc-14 KERNELRELEASE="$1" \
-            olddefconfig prepare modules_prepare' sh "$release"
-    echo "$release" >"$dir/stock/.release"
-    touch "$dir/stock/.done"
+        make -C /kernel/source O="$PWD" -j"$(nproc)" CC=gcc-14 HOSTCC=gcc-14 KERNELRELEASE="$1" \
+            olddefconfig prepare modules_prepare' sh "$release" "$tree"
+    echo "$release" >"$dir/$tree/.release"
+    touch "$dir/$tree/.done"
 }
 
 # build_flavour TREE DIR builds a kernel from our own configuration. Interrupted, it goes on where it was.
 build_flavour() {
     local tree=$1 dir=$2
     mkdir -p "$dir/$tree"
-    kernel_options >"$dir/$tree/.options"
+    kernel_options "$KERNEL" >"$dir/$tree/.options"
     # shellcheck disable=SC2016 # expanded by the shell in the root
     in_root "$dir" sh -ec '
         cd "/kernel/$1"
@@ -106,10 +106,13 @@ make_kernel() {
     dir=$CACHE/kernels/$release
     mkdir -p "$dir"
     [ -e "$dir/source/.done" ] || run_step "Fetching the stock kernel $release" 40 "$log/kernel-fetch.log" fetch_kernel "$release" "$dir"
-    [ -e "$dir/stock/.done" ] || run_step "Preparing the kernel tree" 130 "$log/kernel-stock.log" prepare_stock "$release" "$dir"
-    tree=$(kernel_tree)
-    [ -e "$dir/$tree/.done" ] || run_step "Building the $KERNEL kernel" 800 "$log/kernel-$KERNEL.log" build_flavour "$tree" "$dir"
+    tree=$(kernel_tree stock)
+    [ -e "$dir/$tree/.done" ] ||
+        run_step "Preparing the kernel tree" 130 "$log/kernel-stock.log" prepare_stock "$release" "$tree" "$dir"
     # One rename switches to the new release, so that a reader never sees half a kernel.
     ln -sfn "kernels/$release" "$KERNEL_DIR.new"
     mv -T "$KERNEL_DIR.new" "$KERNEL_DIR"
+    tree=$(kernel_tree "$KERNEL")
+    [ -e "$dir/$tree/.done" ] ||
+        run_step "Building the $KERNEL kernel" 600 "$log/kernel-$KERNEL.log" build_flavour "$tree" "$dir"
 }
