@@ -70,6 +70,8 @@ test_the_other_interface_survives_its_peer() {
     ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" 10.9.0.2
     ip netns del left
     ip netns del right
+    home net0
+    home net1
     vdpa dev del net0
     vdpa dev del net1
 }
@@ -89,6 +91,8 @@ test_several_queue_pairs_are_used() {
     done
     ip netns del left
     ip netns del right
+    home many
+    home peer
     vdpa dev del many
     vdpa dev del peer
 }

@@ -61,11 +61,12 @@ test_kernel_then_works_on_the_same_device() {
 
 test_and_a_process_again_after_the_kernel() {
     ip netns del left
-    within 10 has_interface c0
+    home c0
     bind c0 vhost_vdpa
     hold c0 --frames 0
     release
     ip netns del right
+    home c1
     vdpa dev del c0
     vdpa dev del c1
 }
