@@ -27,6 +27,7 @@ mod tests {
         vdpa::Callbacks, //
     };
     use kernel::{
+        new_spinlock,
         prelude::*,
         sync::{
             atomic::{
@@ -39,10 +40,7 @@ mod tests {
             Completion, //
         },
         time::{
-            delay::{
-                fsleep,
-                udelay, //
-            },
+            delay::udelay,
             Delta, //
         },
         workqueue, //
@@ -251,6 +249,7 @@ mod tests {
         let parent = Parent::new()?;
         let signals = Signals::new()?;
         let dev = Registered::new(&parent)?;
+        let no_preemption = Arc::pin_init(new_spinlock!(()), GFP_KERNEL)?;
 
         signals.slow.store(true, Relaxed);
         for idx in [Some(0), None] {
@@ -270,11 +269,16 @@ mod tests {
                 }
             };
             workqueue::system_unbound().try_spawn(GFP_KERNEL, caller)?;
-            for _ in 0..100_000 {
-                if signals.begun.load(Relaxed) != before {
-                    break;
+            {
+                // Neither to sleep nor to be preempted: the call would keep this processor, with interrupts
+                // off, and the test would go on only after it.
+                let _guard = no_preemption.lock();
+                for _ in 0..50_000 {
+                    if signals.begun.load(Relaxed) != before {
+                        break;
+                    }
+                    udelay(Delta::from_micros(100));
                 }
-                fsleep(Delta::from_micros(100));
             }
             let running = signals.begun.load(Relaxed) - signals.ended.load(Acquire);
             signals.resetting.store(true, Relaxed);
