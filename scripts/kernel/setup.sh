@@ -114,5 +114,5 @@ make_kernel() {
     mv -T "$KERNEL_DIR.new" "$KERNEL_DIR"
     tree=$(kernel_tree "$KERNEL")
     [ -e "$dir/$tree/.done" ] ||
-        run_step "Building the $KERNEL kernel" 600 "$log/kernel-$KERNEL.log" build_flavour "$tree" "$dir"
+        run_step "Building the $KERNEL kernel" 700 "$log/kernel-$KERNEL.log" build_flavour "$tree" "$dir"
 }
