@@ -16,6 +16,18 @@ use kernel::{
     prelude::*, //
 };
 
+/// Who translates the addresses that a device uses, and how: what a vDPA parent may honestly promise about its
+/// map depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Translation {
+    /// The card, whose address spaces can be 1:1, which is their default.
+    OnChipIdentity,
+    /// The card, whose address spaces can't be 1:1; their default is to translate nothing.
+    OnChip,
+    /// The platform IOMMU, for all DMA of the function.
+    Platform,
+}
+
 /// The limits that the driver works with.
 ///
 /// # Invariants
@@ -23,6 +35,8 @@ use kernel::{
 /// Every number lies within the range that its register's description gives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Info {
+    /// Who translates.
+    pub(crate) translation: Translation,
     /// Virtqueues of the card, all devices together.
     pub(crate) num_queues: u16,
     /// Address spaces of the card, all devices together.
@@ -97,9 +111,14 @@ impl Info {
         }
 
         let capabilities = registers.with(|io| io.read(regs::INFO_CAPABILITIES))?;
-        let missing = if !capabilities.iommu() {
+        let translation = match (capabilities.iommu(), capabilities.identity()) {
+            (true, true) => Translation::OnChipIdentity,
+            (true, false) => Translation::OnChip,
+            (false, _) => Translation::Platform,
+        };
+        let missing = if translation == Translation::Platform {
             Some("an on-chip IOMMU")
-        } else if !capabilities.identity() {
+        } else if translation == Translation::OnChip {
             Some("1:1 address spaces")
         } else if !capabilities.split_ring() {
             Some("split virtqueues")
@@ -116,16 +135,21 @@ impl Info {
             return Err(ENODEV);
         }
 
-        Self::read_limits(dev, registers)
+        Self::read_limits(dev, registers, translation)
     }
 
-    fn read_limits(dev: &device::Device, registers: &Registers) -> Result<Self> {
+    fn read_limits(
+        dev: &device::Device,
+        registers: &Registers,
+        translation: Translation,
+    ) -> Result<Self> {
         let size = registers.with(|io| io.read(regs::INFO_QUEUE_SIZE))?;
         let bits = registers.with(|io| io.read(regs::INFO_ADDRESS_BITS))?;
         let max_batch = registers.with(|io| io.read(regs::INFO_MAX_BATCH).value())?;
 
         // INVARIANT: What follows checks every number.
         let info = Self {
+            translation,
             num_queues: registers.with(|io| io.read(regs::INFO_NUM_QUEUES).value())?,
             num_address_spaces: registers
                 .with(|io| io.read(regs::INFO_NUM_ADDRESS_SPACES).value())?,

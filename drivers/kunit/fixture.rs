@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     card::Card,
-    info::Info,
+    info::{
+        Info,
+        Translation, //
+    },
     iommu::{
         AddressSpace,
         MapError, //
@@ -61,6 +64,7 @@ impl TestCard {
         let registers = Registers::new()?;
         let doorbells = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let info = Info {
+            translation: Translation::OnChipIdentity,
             num_queues: cp::DEVICES * cp::QUEUES_PER_DEVICE,
             num_address_spaces: cp::SPACES,
             max_queue_size: 256,
