@@ -12,7 +12,9 @@ MIRROR ?=
 CARDS ?=
 VM_ARGS ?=
 TESTS ?=
-export KERNEL_SERIES KERNEL ACCEL MIRROR
+IOMMU ?=
+PLATFORM_IOMMU ?=
+export KERNEL_SERIES KERNEL ACCEL MIRROR IOMMU PLATFORM_IOMMU
 export MOORING_VM_TIMEOUT := $(VM_TIMEOUT)
 
 ENTER := scripts/enter
@@ -49,6 +51,8 @@ help:
 	@echo "  KERNEL          stock, debug or kcsan: the kernel to work with   [$(KERNEL)]"
 	@echo "  ACCEL           kvm, tcg, or auto: try KVM once and remember     [$(ACCEL)]"
 	@echo "  CARDS           arguments to mooring-sim, instead of the default [$(CARDS)]"
+	@echo "  IOMMU           identity, explicit or none: what the cards have  [identity; tests: each]"
+	@echo "  PLATFORM_IOMMU  off, strict or lazy: the machine's own IOMMU     [off; tests: each]"
 	@echo "  TESTS           host or vm: run only these tests                 [$(TESTS)]"
 	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(or $(VM_TIMEOUT),1200; 6000 on a kernel with checkers)]"
 	@echo "  VM_ARGS         more arguments to scripts/vm (see its --help)    [$(VM_ARGS)]"

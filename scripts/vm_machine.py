@@ -20,6 +20,12 @@ SIM = "/src/out/mooring-sim"
 # The answer of the trial belongs to this host and this version of the kernel; /build outlives every run.
 ACCEL_ANSWER = pathlib.Path("/build/accel")
 TRIAL_SECONDS = 20 * SLOWDOWN
+# The machine's own IOMMU, and the words with which the kernel uses it so.
+PLATFORM_IOMMU = {
+    "off": [],
+    "strict": ["intel_iommu=on", "iommu.strict=1"],
+    "lazy": ["intel_iommu=on", "iommu.strict=0"],
+}
 
 
 class SetupError(Exception):
@@ -43,12 +49,13 @@ def lines_until(stream, deadline):
 class Machine:
     """A context: entering starts the models and QEMU, leaving ends what still runs."""
 
-    def __init__(self, *, cards, accel, memory, cpus, program, append, qemu_args, logs, sockets):
+    def __init__(self, *, cards, accel, memory, cpus, program, platform_iommu, append, qemu_args, logs, sockets):
         self.cards = cards
         self.accel = accel
         self.memory = memory
         self.cpus = cpus
         self.program = program
+        self.platform_iommu = platform_iommu
         self.append = append
         self.qemu_args = qemu_args
         self.logs = logs
@@ -122,7 +129,8 @@ class Machine:
     def _start_qemu(self):
         command = [
             "qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-reboot",
-            "-M", "q35", "-accel", {"tcg": "tcg,thread=multi", "kvm": "kvm"}[self.accel],
+            # Interrupts are remapped only if the kernel's hypervisor leaves the interrupt controllers to QEMU.
+            "-M", "q35,kernel-irqchip=split" if self.platform_iommu != "off" else "q35", "-accel", {"tcg": "tcg,thread=multi", "kvm": "kvm"}[self.accel],
             "-cpu", {"tcg": "max", "kvm": "host"}[self.accel], "-smp", str(self.cpus), "-m", self.memory,
             # The model reads and writes guest memory directly, so it must be shareable.
             "-object", f"memory-backend-memfd,id=memory,size={self.memory},share=on", "-numa", "node,memdev=memory",
@@ -130,6 +138,9 @@ class Machine:
             "-serial", f"file:{self.logs / 'kernel.log'}",
             "-serial", "mon:stdio" if self.interactive else "stdio",
         ]
+        if self.platform_iommu != "off":
+            # Before the devices behind it. In caching mode the guest tells of every new mapping, which the model needs to see.
+            command += ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"]
         for number in range(len(self.cards)):
             socket = {"type": "unix", "path": str(self._socket(number))}
             command += ["-device", json.dumps({"driver": "vfio-user-pci", "id": f"card{number}", "socket": socket})]
@@ -142,7 +153,8 @@ class Machine:
 
     def _command_line(self):
         words = ["console=ttyS0", "panic=-1", "oops=panic", "tsc=reliable" if self.accel == "kvm" else "no_timer_check",
-                 f"mooring.run={self.program}", f"mooring.slowdown={SLOWDOWN}"]
+                 f"mooring.run={self.program}", f"mooring.slowdown={SLOWDOWN}", f"mooring.platform_iommu={self.platform_iommu}"]
+        words += PLATFORM_IOMMU[self.platform_iommu]
         if FLAVOUR != "stock":
             # Unit tests run when their module is loaded. A lockup is one only after longer than on a real processor.
             words += ["kunit.enable=1", "kunit.autorun=1", "watchdog_thresh=30", "workqueue.watchdog_thresh=120"]
@@ -182,7 +194,7 @@ def choose_accelerator(wanted):
 def _trial_boot():
     logs = pathlib.Path("/src/out/logs/kvm-trial")
     logs.mkdir(parents=True, exist_ok=True)
-    machine = Machine(cards=[], accel="kvm", memory="512M", cpus=2, program="/bin/true", append="", qemu_args=[],
+    machine = Machine(cards=[], accel="kvm", memory="512M", cpus=2, program="/bin/true", platform_iommu="off", append="", qemu_args=[],
                       logs=logs, sockets=logs)
     deadline = time.monotonic() + TRIAL_SECONDS
     with machine:

@@ -5,7 +5,7 @@
 use crate::pci::{InterruptKind, Layout};
 use crate::server::Options;
 use crate::uplink::UplinkKind;
-use crate::{CardConfig, Port};
+use crate::{CardConfig, IommuKind, Port};
 use clap::Parser;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -95,9 +95,20 @@ struct Size {
     #[arg(long, value_name = "N", default_value_t = CardConfig::default().max_batch)]
     max_batch: u16,
 
-    /// The IOMMU can't make an address space 1:1
-    #[arg(long)]
-    no_identity: bool,
+    /// What the card has of an IOMMU [default: identity]
+    ///   identity  one whose address spaces can be 1:1
+    ///   explicit  one whose address spaces translate explicit maps only
+    ///   none      none: the platform's IOMMU is the only one
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        hide_default_value = true,
+        verbatim_doc_comment
+    )]
+    iommu: IommuKind,
 
     /// Interrupt vectors [default: queues + 1; at most 32 with --interrupts msi]
     #[arg(long, value_name = "N")]
@@ -231,7 +242,7 @@ impl Arguments {
             extents: size.extents,
             max_queue_size: size.max_queue_size,
             max_batch: size.max_batch,
-            identity: !size.no_identity,
+            iommu: size.iommu,
             vectors,
             magic: if fault.bad_magic {
                 !defaults.magic

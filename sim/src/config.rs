@@ -6,6 +6,18 @@ use std::fmt;
 
 use mooring_hw_regs::wire::{INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
 
+/// What a card has of an IOMMU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum IommuKind {
+    /// One whose address spaces can be 1:1.
+    #[default]
+    Identity,
+    /// One whose address spaces translate what was mapped explicitly, and nothing else.
+    Explicit,
+    /// None: all accesses go out as they are, and the platform's IOMMU is the only one.
+    None,
+}
+
 /// Sizes and abilities of a card. The driver finds them in the `info` registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CardConfig {
@@ -29,8 +41,8 @@ pub struct CardConfig {
     pub vectors: u16,
     /// Extents in one update command.
     pub max_batch: u16,
-    /// Whether an address space can be 1:1.
-    pub identity: bool,
+    /// What the card has of an IOMMU.
+    pub iommu: IommuKind,
     /// MAC address of the card's first device; those of the others count up from it.
     pub mac_base: [u8; 6],
     /// What `info.MAGIC` reads as; another value than the default shows what a driver makes of it.
@@ -63,7 +75,7 @@ impl Default for CardConfig {
             bus_bits: 64,
             vectors: queues + 1,
             max_batch: 128,
-            identity: true,
+            iommu: IommuKind::Identity,
             // Locally administered, unicast.
             mac_base: [0x02, b'm', b'o', b'o', 0, 1],
             magic: MAGIC,

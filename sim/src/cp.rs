@@ -18,7 +18,7 @@ use crate::net::NetDevice;
 use crate::registers::RegisterFile;
 use crate::switch::Switch;
 use crate::vq::{Dma, Engine};
-use crate::{CardConfig, Doorbells};
+use crate::{CardConfig, Doorbells, IommuKind};
 
 /// The firmware with tables for the largest card that the registers can describe.
 pub(crate) type Firmware = ControlProcessor<1024, 4096, 4096>;
@@ -94,7 +94,7 @@ impl Blocks {
                 bus_bits: config.bus_bits,
                 vectors: config.vectors,
                 max_batch: config.max_batch,
-                identity: config.identity,
+                identity: config.iommu == IommuKind::Identity,
                 mac_base: config.mac_base,
             },
             bus,

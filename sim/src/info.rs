@@ -9,7 +9,7 @@ use mooring_hw_regs::regs::{
 };
 
 use crate::registers::RegisterFile;
-use crate::CardConfig;
+use crate::{CardConfig, IommuKind};
 
 /// The hardware that is modelled.
 const REVISION: u8 = 1;
@@ -20,8 +20,8 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
     let version = InfoInterfaceVersion(0).with_major(major).with_minor(minor);
     let revision = InfoCardRevision(0).with_revision(REVISION).with_model(true);
     let capabilities = InfoCapabilities(0)
-        .with_iommu(true)
-        .with_identity(config.identity)
+        .with_iommu(config.iommu != IommuKind::None)
+        .with_identity(config.iommu == IommuKind::Identity)
         .with_split_ring(true);
     let queue_size = InfoQueueSize(0)
         .with_max(config.max_queue_size)

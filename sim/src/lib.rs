@@ -37,7 +37,7 @@ pub mod vfio;
 pub mod worker;
 
 pub use card::{Card, Interrupts};
-pub use config::{CardConfig, ConfigError};
+pub use config::{CardConfig, ConfigError, IommuKind};
 pub use memory::{BusError, HostMemory};
 pub use net::Uplink;
 pub use switch::{Direction, FrameObserver, Port};

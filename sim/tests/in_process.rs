@@ -3,7 +3,7 @@
 //! The scenarios against the model, called directly.
 
 use mooring_sim::testing::{scenarios, InProcess};
-use mooring_sim::CardConfig;
+use mooring_sim::{CardConfig, IommuKind};
 
 mooring_sim::test_scenarios!(InProcess::new(CardConfig::default()).expect("a card"));
 
@@ -20,7 +20,7 @@ fn capacity() {
 #[test]
 fn without_identity() {
     let config = CardConfig {
-        identity: false,
+        iommu: IommuKind::Explicit,
         ..CardConfig::default()
     };
     scenarios::without_identity(InProcess::new(config).expect("a card"));

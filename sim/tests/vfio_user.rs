@@ -23,7 +23,7 @@ fn capacity() {
 
 #[test]
 fn without_identity() {
-    scenarios::without_identity(VfioUserCard::start(&["--no-identity"]));
+    scenarios::without_identity(VfioUserCard::start(&["--iommu", "explicit"]));
 }
 
 /// A device with a running pair in a 1:1 space.

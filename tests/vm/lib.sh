@@ -11,6 +11,10 @@ VDPA=/sys/bus/vdpa
 # How many times slower this kernel is than the stock one; the runner says it on the kernel's command line.
 : "${SLOWDOWN:=1}"
 
+# What the cards have of an IOMMU: identity (address spaces can be 1:1), explicit (they can't) or none; and the machine's
+# own: off, strict or lazy. See scripts/vm --help.
+: "${IOMMU:=identity}" "${PLATFORM_IOMMU:=off}"
+
 # limit SECONDS prints how long something may take here that may take so long on the stock kernel.
 limit() { echo $(($1 * SLOWDOWN)); }
 
@@ -35,7 +39,7 @@ card() {
 
 : "${CARDS:=$(find_cards)}"
 : "${LOOP:=pci/$(card 0)}" "${NETWORK:=pci/$(card 1)}" "${SMALL:=pci/$(card 2)}" "${POOR:=pci/$(card 8)}"
-export SLOWDOWN CARDS LOOP NETWORK SMALL POOR
+export SLOWDOWN IOMMU PLATFORM_IOMMU CARDS LOOP NETWORK SMALL POOR
 
 # What the driver says of the cards that it refuses, each time it is loaded.
 REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|without 1:1 address spaces|control processor failed|card reports number of queues|went away while it was set up'

@@ -37,8 +37,11 @@ fn sizes_reach_the_card_and_its_face() {
 
 #[test]
 fn abilities_reach_the_card() {
-    let options = options("--no-identity --max-batch 4").unwrap();
-    assert_eq!((options.card.identity, options.card.max_batch), (false, 4));
+    let options = options("--iommu explicit --max-batch 4").unwrap();
+    assert_eq!(
+        (options.card.iommu, options.card.max_batch),
+        (IommuKind::Explicit, 4)
+    );
 }
 
 #[test]
