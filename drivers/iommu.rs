@@ -13,6 +13,9 @@
 //!    their page references. vhost has unpinned such pages earlier, so until here it is this driver's
 //!    reference that keeps the card from reaching pages which belong to somebody else by now.
 //!
+//! `.dma_map` and `.dma_unmap` do the same for a single range, which a card without a 1:1 mode has instead:
+//! vhost then removes every range when it closes, where `.set_map` would leave the last map in place.
+//!
 //! # When it fails
 //!
 //! vhost ignores what `.set_map` returns at the end of a batch and after an unmap, so:
@@ -33,7 +36,12 @@ use crate::{
         commands,
         CommandError, //
     },
-    vdpa::Iotlb,
+    info::Translation,
+    vdpa::{
+        Iotlb,
+        IovaRange,
+        Map, //
+    },
     wire::{
         self,
         AddressSpaceMode, //
@@ -78,13 +86,21 @@ pub(crate) struct AddressSpace {
 }
 
 impl AddressSpace {
-    /// Takes an address space from the card's pool, 1:1.
+    /// The mode of an address space that nobody has mapped.
+    fn default_mode(card: &Card) -> AddressSpaceMode {
+        match card.info.translation {
+            Translation::OnChipIdentity => AddressSpaceMode::Identity,
+            Translation::OnChip | Translation::Platform => AddressSpaceMode::Blocked,
+        }
+    }
+
+    /// Takes an address space from the card's pool, in its default mode.
     ///
     /// # Errors
     ///
     /// See [`CommandError`]; [`wire::ErrorCode::NoResources`] if all are taken.
     pub(crate) fn create(card: &Card) -> Result<Self, CommandError> {
-        let mode = AddressSpaceMode::Identity;
+        let mode = Self::default_mode(card);
         let created = commands::address_space_create(card, mode)?;
 
         Ok(Self {
@@ -157,7 +173,99 @@ impl AddressSpace {
             };
             ranges.push(range, GFP_KERNEL)?;
         }
+        self.install(card, ranges)
+    }
 
+    /// Makes the address space translate `map`, too. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if there is a translation in the way; else as [`Self::set_map()`]. The old map serves on
+    /// unless the error says otherwise.
+    pub(crate) fn dma_map(
+        &mut self,
+        card: &Card,
+        dev: &device::Device<Bound>,
+        map: &Map,
+    ) -> Result<(), MapError> {
+        let result = self.try_dma_map(card, dev, map);
+
+        result.map_err(|error| {
+            let closed = card.is_dead() || error.contradicts_the_driver();
+            if closed {
+                self.block(card);
+            }
+            MapError {
+                error: error.into(),
+                closed,
+            }
+        })
+    }
+
+    fn try_dma_map(
+        &mut self,
+        card: &Card,
+        dev: &device::Device<Bound>,
+        map: &Map,
+    ) -> Result<(), CommandError> {
+        if self.ranges.iter().any(|range| range.overlaps(map.range())) {
+            return Err(CommandError::NotIssued(EEXIST));
+        }
+        let range = Range::map(dev, map, &card.info).map_err(CommandError::NotIssued)?;
+        let place = self
+            .ranges
+            .iter()
+            .take_while(|range| range.iova() < map.start())
+            .count();
+        let mut ranges = KVVec::with_capacity(self.ranges.len() + 1, GFP_KERNEL)?;
+
+        for range in self.ranges.iter().take(place) {
+            ranges.push(Arc::clone(range), GFP_KERNEL)?;
+        }
+        ranges.push(range, GFP_KERNEL)?;
+        for range in self.ranges.iter().skip(place) {
+            ranges.push(Arc::clone(range), GFP_KERNEL)?;
+        }
+        self.install(card, ranges)
+    }
+
+    /// Makes the address space translate nothing in `removed` any more. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if only a part of a range that was mapped is to go; else as [`Self::set_map()`]. The address
+    /// space is blocked after every error.
+    pub(crate) fn dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), MapError> {
+        let result = self.try_dma_unmap(card, removed);
+
+        result.map_err(|error| {
+            self.block(card);
+            MapError {
+                error: error.into(),
+                closed: true,
+            }
+        })
+    }
+
+    fn try_dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), CommandError> {
+        let mut ranges = KVVec::with_capacity(self.ranges.len(), GFP_KERNEL)?;
+
+        for range in self.ranges.iter() {
+            if !range.overlaps(removed) {
+                ranges.push(Arc::clone(range), GFP_KERNEL)?;
+            } else if !range.is_within(removed) {
+                return Err(CommandError::NotIssued(EINVAL));
+            }
+        }
+        // After a failure the address space holds nothing, and vhost goes on removing all the same.
+        if ranges.len() == self.ranges.len() {
+            return Ok(());
+        }
+        self.install(card, ranges)
+    }
+
+    /// Makes the address space translate `ranges`, and nothing else.
+    fn install(&mut self, card: &Card, ranges: KVVec<Arc<Range>>) -> Result<(), CommandError> {
         let mut extents = KVVec::new();
         for extent in Merged::new(ranges.iter().map(|range| range.extent())) {
             extents.push(extent, GFP_KERNEL)?;
@@ -214,13 +322,13 @@ impl AddressSpace {
         }
     }
 
-    /// Puts the address space back to its default, 1:1, and nothing else. May sleep.
+    /// Puts the address space back to its default mode, and nothing else. May sleep.
     ///
     /// # Errors
     ///
     /// The card refused; the address space is blocked then, or the card is dead.
     pub(crate) fn reset_map(&mut self, card: &Card) -> Result<(), MapError> {
-        self.set_mode(card, AddressSpaceMode::Identity)
+        self.set_mode(card, Self::default_mode(card))
             .map_err(|error| {
                 self.block(card);
                 MapError {

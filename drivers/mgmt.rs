@@ -4,6 +4,7 @@
 
 use crate::{
     card::Card,
+    info::Translation,
     net::{
         is_valid_mac,
         operations::{
@@ -22,6 +23,7 @@ use crate::{
         DeviceParams,
         ManagementInfo,
         ManagementOperations,
+        OptionalOp,
         UnregisteredDevice, //
     },
 };
@@ -50,6 +52,16 @@ pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_NET_F_CTRL_VQ)
     | (1 << VIRTIO_NET_F_CTRL_RX)
     | (1 << VIRTIO_NET_F_MQ);
+
+/// The map operations that a device doesn't have. See `docs/architecture.md` for why.
+fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
+    match translation {
+        Translation::OnChipIdentity => &[OptionalOp::DmaMap],
+        // vhost removes every range at close if there is no `.set_map`, and the default translates nothing.
+        Translation::OnChip => &[OptionalOp::SetMap, OptionalOp::ResetMap],
+        Translation::Platform => &[OptionalOp::SetMap, OptionalOp::ResetMap, OptionalOp::DmaMap],
+    }
+}
 
 /// The management device of a card.
 pub(crate) struct Manager {
@@ -128,7 +140,7 @@ impl ManagementOperations for Manager {
             callbacks: device.callbacks().clone(),
             ngroups: device.num_spaces(),
             nas: device.num_spaces(),
-            without: &[],
+            without: absent_operations(self.card.info.translation),
         };
         let device = UnregisteredDevice::new(request, name, params, NetVdpa::new(device))?;
 

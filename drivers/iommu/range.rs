@@ -14,6 +14,7 @@ use crate::{
     info::Info,
     vdpa::{
         self,
+        IovaRange,
         Map, //
     },
 };
@@ -93,6 +94,22 @@ impl Range {
     /// What the card has to translate.
     pub(super) fn extent(&self) -> Extent {
         self.extent
+    }
+
+    /// Last I/O virtual address.
+    fn last(&self) -> u64 {
+        // By the type invariant this does not wrap.
+        self.extent.iova + (self.extent.length - 1)
+    }
+
+    /// Whether it has an address in `other`.
+    pub(super) fn overlaps(&self, other: IovaRange) -> bool {
+        self.iova() <= other.last() && other.first() <= self.last()
+    }
+
+    /// Whether it has no address that isn't in `other`.
+    pub(super) fn is_within(&self, other: IovaRange) -> bool {
+        other.first() <= self.iova() && self.last() <= other.last()
     }
 
     /// Whether this is what `map` asks for.

@@ -8,14 +8,21 @@ use super::{
     OwnedDevice, //
 };
 use crate::{
+    card::Card,
     cmdq::commands,
-    debugfs, regs,
+    debugfs,
+    iommu::{
+        AddressSpace,
+        MapError, //
+    },
+    regs,
     vdpa::{
         self,
         virtio::*,
         Device,
         Iotlb,
         IovaRange,
+        Map,
         NotificationArea,
         VqAddress,
         VqState, //
@@ -75,6 +82,37 @@ impl NetVdpa {
     pub(crate) fn device(&self) -> &NetDevice {
         &self.device
     }
+}
+
+/// Changes what address space `asid` translates. If that leaves it blocked, the device needs a reset, which
+/// is said here because vhost ignores errors of most of these operations.
+fn change_map(
+    dev: &Device<NetVdpa>,
+    asid: u32,
+    change: impl FnOnce(&mut AddressSpace, &Card) -> Result<(), MapError>,
+) -> Result {
+    let device = &dev.device;
+    let result = {
+        let mut space = device.space(asid)?.lock();
+        let space = (*space).as_mut().ok_or(ENODEV)?;
+        change(space, &device.card)
+    };
+
+    result.map_err(|failure| {
+        if failure.closed {
+            if let Some(count) = device.complaints.count() {
+                dev_err!(
+                    dev.as_ref(),
+                    "address space {} could not be updated: {:?}; it is blocked, the device needs a reset ({})\n",
+                    asid,
+                    failure.error,
+                    count
+                );
+            }
+            device.need_reset();
+        }
+        failure.error
+    })
 }
 
 #[vtable]
@@ -348,28 +386,19 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn set_map(dev: &Device<Self>, asid: u32, iotlb: &Iotlb) -> Result {
-        let device = &dev.device;
-        let result = {
-            let mut space = device.space(asid)?.lock();
-            let space = (*space).as_mut().ok_or(ENODEV)?;
-            space.set_map(&device.card, dev.parent(), iotlb)
-        };
-
-        result.map_err(|failure| {
-            if failure.closed {
-                if let Some(count) = device.complaints.count() {
-                    dev_err!(
-                        dev.as_ref(),
-                        "address space {} could not be updated: {:?}; it is blocked, the device needs a reset ({})\n",
-                        asid,
-                        failure.error,
-                        count
-                    );
-                }
-                device.need_reset();
-            }
-            failure.error
+        change_map(dev, asid, |space, card| {
+            space.set_map(card, dev.parent(), iotlb)
         })
+    }
+
+    fn dma_map(dev: &Device<Self>, asid: u32, map: &Map) -> Result {
+        change_map(dev, asid, |space, card| {
+            space.dma_map(card, dev.parent(), map)
+        })
+    }
+
+    fn dma_unmap(dev: &Device<Self>, asid: u32, range: IovaRange) -> Result {
+        change_map(dev, asid, |space, card| space.dma_unmap(card, range))
     }
 
     fn reset_map(dev: &Device<Self>, asid: u32) -> Result {
