@@ -7,7 +7,8 @@
 //! Outermost first; a lock is never taken while one further down is held:
 //!
 //! 1. a device's virtio state (`NetDevice::state`);
-//! 2. an address space (`NetDevice::spaces`) or a MAC address (`NetDevice::mac`);
+//! 2. address spaces (`NetDevice::spaces`), two of a device in the order of their numbers, or a MAC address
+//!    (`NetDevice::mac`);
 //! 3. the command queue or the event queue ([`Card`]);
 //! 4. the list of devices ([`Card`]);
 //! 5. the interrupt table and the abstraction's callbacks, both spinlocks.

@@ -3,7 +3,8 @@
 //! What the card says of a device, for operators and tests: `mooring_vdpa/NAME/` in debugfs.
 //!
 //! - `address_spaces`: a line for each address space, read from the card at that moment. `digest` is the
-//!   card's, `expected_digest` what the driver believes to have programmed.
+//!   card's, `expected_digest` what the driver believes to have programmed. `groups` lists the groups that
+//!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings.
 //! - `statistics`: a line for each counter of the card.
 //!
 //! Reading either is no IOMMU command, and changes nothing.
@@ -68,8 +69,32 @@ impl fmt::Display for Contents {
     }
 }
 
+/// The groups that use an address space, separated by commas, or `-`.
+struct Groups<'a> {
+    asid: u32,
+    group_asid: &'a [u32],
+}
+
+impl core::fmt::Display for Groups<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+
+        for (group, _) in (0..).zip(self.group_asid).filter(|(_, asid)| **asid == self.asid) {
+            write!(f, "{separator}{group}")?;
+            separator = ",";
+        }
+        match separator {
+            "" => f.write_str("-"),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Writes a line for each address space.
 fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let group_asid = device.group_asid();
+    let num_groups = device.num_groups() as usize;
+
     for asid in 0..device.num_spaces() {
         let Ok(space) = device.space(asid) else {
             continue;
@@ -93,10 +118,14 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
         };
         writeln!(
             f,
-            "asid={} card={} mode={} generation={} extents={} bytes={} digest={:#018x} commands={} \
+            "asid={} card={} groups={} mode={} generation={} extents={} bytes={} digest={:#018x} commands={} \
              faults={} card_commands={} expected_digest={:#018x}",
             asid,
             space.number(),
+            Groups {
+                asid,
+                group_asid: group_asid.get(..num_groups).unwrap_or_default(),
+            },
             mode,
             info.generation.get(),
             info.extents.get(),

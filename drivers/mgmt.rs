@@ -138,7 +138,7 @@ impl ManagementOperations for Manager {
         )?;
         let params = DeviceParams {
             callbacks: device.callbacks().clone(),
-            ngroups: device.num_spaces(),
+            ngroups: device.num_groups(),
             nas: device.num_spaces(),
             without: absent_operations(self.card.info.translation),
         };

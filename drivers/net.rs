@@ -15,6 +15,10 @@ use crate::{
         commands,
         CommandError, //
     },
+    info::{
+        Info,
+        Translation, //
+    },
     iommu::AddressSpace,
     limit::Limit,
     mgmt,
@@ -44,14 +48,26 @@ use kernel::{
     },
 };
 
-/// Group of the data queues.
-pub(crate) const GROUP_DATA: u32 = 0;
+/// Group of the data queues' buffers.
+const GROUP_DATA: u32 = 0;
 
-/// Group of the control queue.
-pub(crate) const GROUP_CONTROL: u32 = 1;
+/// Group of the control queue, of its buffers and of its rings.
+const GROUP_CONTROL: u32 = 1;
+
+/// Group of the data queues' rings: descriptor, driver and device area.
+const GROUP_RINGS: u32 = 2;
 
 /// Groups that a device can have at most.
-const MAX_GROUPS: usize = 2;
+const MAX_GROUPS: usize = 3;
+
+/// Groups of each device of a card, and address spaces.
+fn groups(info: &Info) -> usize {
+    match info.translation {
+        Translation::OnChipIdentity | Translation::OnChip => MAX_GROUPS,
+        // The platform IOMMU has one domain for the whole function.
+        Translation::Platform => 1,
+    }
+}
 
 /// What `.reset` puts back.
 pub(super) struct VirtioState {
@@ -66,6 +82,12 @@ pub(super) struct VirtioState {
 }
 
 impl VirtioState {
+    /// Index in [`NetDevice::spaces`] of a group's address space.
+    fn asid(&self, group: u32) -> Result<u32> {
+        let asid = self.group_asid.get(usize::try_from(group)?);
+        asid.copied().ok_or(EINVAL)
+    }
+
     fn reset(&mut self) {
         self.status = 0;
         self.features = 0;
@@ -86,12 +108,15 @@ pub(crate) struct NetDevice {
     number: u16,
     first_queue: u16,
     num_queues: u16,
+    /// Whether the last queue is a control queue.
+    control: bool,
     offered: u64,
     mtu: u16,
     callbacks: Arc<Callbacks>,
     #[pin]
     state: Mutex<VirtioState>,
-    /// The device's address spaces, by the number that vDPA has for them. [`None`] once destroyed.
+    /// The device's address spaces, by the number that vDPA has for them; as many as it has groups. [`None`]
+    /// once destroyed. If two are locked at a time, then in the order of their numbers.
     spaces: KVec<Pin<KBox<Mutex<Option<AddressSpace>>>>>,
     /// MAC address, which management may change.
     #[pin]
@@ -154,7 +179,7 @@ impl NetDevice {
     /// `ENOSPC` if the card has no device, queue or address space left, `ENOMEM` if there is no memory,
     /// `EIO` if the card is dead. Nothing is left behind.
     pub(crate) fn create(card: &Arc<Card>, parameters: &Parameters) -> Result<OwnedDevice> {
-        let created = commands::device_create(
+        let result = commands::device_create(
             card,
             &wire::DeviceCreate {
                 virtio_id: VIRTIO_ID_NET.into(),
@@ -165,7 +190,11 @@ impl NetDevice {
                 features: parameters.features.unwrap_or(0).into(),
                 reserved2: [0.into(); 2],
             },
-        )?;
+        );
+        if let Err(error) = result {
+            report_exhausted(card, error, "no device object, or not enough queues");
+        }
+        let created = result?;
         let number = created.device.get();
 
         let result = Self::complete(card, parameters, &created);
@@ -203,12 +232,21 @@ impl NetDevice {
         let mut queues = KVec::new();
         queues.resize(num_queues.into(), Virtqueue::RESET, GFP_KERNEL)?;
         let callbacks = Callbacks::new(num_queues)?;
-        let count = if control { MAX_GROUPS } else { 1 };
-        let mut spaces = KVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            let space = KBox::pin_init(new_mutex!(None, "NetDevice::spaces"), GFP_KERNEL)?;
-            spaces.push(space, GFP_KERNEL)?;
-        }
+        let mut spaces = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
+        // Each has a lock class of its own, so that lockdep knows the order in which two are locked.
+        spaces.push(
+            KBox::pin_init(new_mutex!(None, "NetDevice::spaces[0]"), GFP_KERNEL)?,
+            GFP_KERNEL,
+        )?;
+        spaces.push(
+            KBox::pin_init(new_mutex!(None, "NetDevice::spaces[1]"), GFP_KERNEL)?,
+            GFP_KERNEL,
+        )?;
+        spaces.push(
+            KBox::pin_init(new_mutex!(None, "NetDevice::spaces[2]"), GFP_KERNEL)?,
+            GFP_KERNEL,
+        )?;
+        spaces.truncate(groups(&card.info));
 
         // INVARIANT: The device object is new, and so are the address spaces made below.
         let device = Arc::pin_init(
@@ -217,6 +255,7 @@ impl NetDevice {
                 number: created.device.get(),
                 first_queue,
                 num_queues,
+                control,
                 offered,
                 mtu: created.mtu.get(),
                 callbacks,
@@ -253,7 +292,11 @@ impl NetDevice {
 
     fn create_spaces(&self) -> Result {
         for space in self.spaces.iter() {
-            *space.lock() = Some(AddressSpace::create(&self.card)?);
+            let result = AddressSpace::create(&self.card);
+            if let Err(error) = result {
+                report_exhausted(&self.card, error, "not enough address spaces");
+            }
+            *space.lock() = Some(result?);
         }
         Ok(())
     }
@@ -290,7 +333,12 @@ impl NetDevice {
         self.number
     }
 
-    /// Number of address spaces, which is also the number of groups.
+    /// Number of groups, each of which can have an address space of its own.
+    pub(crate) fn num_groups(&self) -> u32 {
+        self.num_spaces()
+    }
+
+    /// Number of address spaces.
     pub(crate) fn num_spaces(&self) -> u32 {
         // CAST: at most `MAX_GROUPS`.
         self.spaces.len() as u32
@@ -315,12 +363,30 @@ impl NetDevice {
             .ok_or(EINVAL)
     }
 
-    /// The group that queue `idx` is in.
+    /// The group that the buffers of queue `idx` are in.
     pub(crate) fn group(&self, idx: u16) -> u32 {
         match self.spaces.len() {
-            MAX_GROUPS if idx + 1 == self.num_queues => GROUP_CONTROL,
+            MAX_GROUPS if self.is_control(idx) => GROUP_CONTROL,
             _ => GROUP_DATA,
         }
+    }
+
+    /// The group that the rings of queue `idx` are in.
+    pub(crate) fn ring_group(&self, idx: u16) -> u32 {
+        match self.spaces.len() {
+            MAX_GROUPS if self.is_control(idx) => GROUP_CONTROL,
+            MAX_GROUPS => GROUP_RINGS,
+            _ => GROUP_DATA,
+        }
+    }
+
+    fn is_control(&self, idx: u16) -> bool {
+        self.control && idx + 1 == self.num_queues
+    }
+
+    /// The number that vDPA has for the address space of each group, by the group's number.
+    pub(crate) fn group_asid(&self) -> [u32; MAX_GROUPS] {
+        self.state.lock().group_asid
     }
 
     /// Raises `NEEDS_RESET` and tells the owner. May be called from any context that is not an
@@ -386,6 +452,17 @@ impl NetDevice {
                 event.iova.get()
             );
         }
+    }
+}
+
+/// Says in the log what the card has run out of, if that is what `error` means: `ENOSPC` doesn't tell.
+fn report_exhausted(card: &Card, error: CommandError, what: &str) {
+    if error == CommandError::Refused(wire::ErrorCode::NoResources) {
+        dev_warn!(
+            card.dev(),
+            "device not added: the card has {} left; delete another device first\n",
+            what
+        );
     }
 }
 

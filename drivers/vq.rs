@@ -168,6 +168,7 @@ impl Virtqueue {
         queue: u16,
         vector: u16,
         address_space: u16,
+        ring_address_space: u16,
         flags: u16,
     ) -> Result<wire::QueueEnable> {
         if self.size == 0 || !areas_exist(&self.address, self.size) {
@@ -181,7 +182,7 @@ impl Virtqueue {
             flags: flags.into(),
             avail_index: self.avail_index.into(),
             used_index: self.used_index.into(),
-            reserved: 0.into(),
+            ring_address_space: ring_address_space.into(),
             descriptor_area: self.address.desc.into(),
             driver_area: self.address.driver.into(),
             device_area: self.address.device.into(),

@@ -76,6 +76,7 @@ pub(crate) struct ControlProcessor {
     answers: [Option<(Opcode, Answer)>; 4],
     watched: Option<usize>,
     watched_refs: i32,
+    enabled_in: Option<[u16; 2]>,
 }
 
 /// The first bytes of `arguments` as a `T`.
@@ -120,6 +121,7 @@ impl ControlProcessor {
             answers: [None; 4],
             watched: None,
             watched_refs: 0,
+            enabled_in: None,
         }
     }
 
@@ -149,6 +151,11 @@ impl ControlProcessor {
     /// How many there were when the last command was answered.
     pub(super) fn watched_refs(&self) -> i32 {
         self.watched_refs
+    }
+
+    /// The address spaces, of the buffers and of the rings, that a queue was last enabled in.
+    pub(super) fn enabled_in(&self) -> Option<[u16; 2]> {
+        self.enabled_in
     }
 
     /// Devices that exist.
@@ -245,6 +252,13 @@ impl ControlProcessor {
                     .devices
                     .get_mut(usize::from(command.device.get()))
                     .ok_or(ErrorCode::NoSuchDevice)? = false;
+                Ok(Reply::default())
+            }
+            Opcode::QueueEnable => {
+                let arguments: wire::QueueEnable = arguments(command)?;
+                let spaces = [arguments.address_space, arguments.ring_address_space];
+
+                self.enabled_in = Some(spaces.map(|space| space.get()));
                 Ok(Reply::default())
             }
             Opcode::AddressSpaceCreate => self.create_space(),

@@ -127,7 +127,7 @@ mod tests {
         for _ in 0..2 {
             parent.vdpa_add(NAME)?;
             check!(card.cp(|cp| cp.num_devices() == 1));
-            check!(card.cp(|cp| cp.modes().eq([AddressSpaceMode::Identity])));
+            check!(card.cp(|cp| cp.modes().eq([AddressSpaceMode::Identity; 3])));
             let vdev = Vdev::find(&parent, NAME)?;
             let maps = Maps::of_pages(&pages, &[(0, 0), (7, 1)])?;
             trace::start();
@@ -165,7 +165,7 @@ mod tests {
 
         parent.vdpa_add(NAME)?;
         check!(parent.vdpa_add(NAME) == Err(EEXIST));
-        check!(card.cp(|cp| cp.num_devices() == 1 && cp.modes().count() == 1));
+        check!(card.cp(|cp| cp.num_devices() == 1 && cp.modes().count() == 3));
         vdpa_del(NAME)?;
         check!(card.cp(|cp| cp.num_devices() == 0 && cp.modes().count() == 0));
         Ok(())
@@ -187,6 +187,23 @@ mod tests {
         Ok(())
     }
 
+    /// A card that has spaces left, but not enough, gets back those that it gave.
+    #[test]
+    fn last_spaces_are_given_back() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+
+        parent.vdpa_add(NAME)?;
+        parent.vdpa_add(c"kunit-net-2")?;
+        check!(parent.vdpa_add(c"kunit-net-3") == Err(ENOSPC));
+        check!(card.cp(|cp| cp.num_devices() == 2 && cp.modes().count() == 6));
+        vdpa_del(NAME)?;
+        parent.vdpa_add(c"kunit-net-3")?;
+        check!(card.cp(|cp| cp.num_devices() == 2 && cp.modes().count() == 6));
+        Ok(())
+    }
+
     /// The contract: a reset leaves every translation as it is, and the pages where they are.
     #[test]
     fn reset_keeps_the_map() -> Result {
@@ -203,7 +220,7 @@ mod tests {
         // SAFETY: The device is registered.
         unsafe { vdev.reset() }?;
         check!(trace::take().steps() == [Step::Command(Opcode::DeviceReset)]);
-        check!(card.cp(|cp| cp.modes().eq([AddressSpaceMode::Translated])));
+        check!(card.cp(|cp| cp.modes().next() == Some(AddressSpaceMode::Translated)));
         check!(pages.refs(0) == 2 && pages.refs(1) == 2);
 
         to_result(call!(vdev, reset_map, 0))?;
@@ -231,6 +248,50 @@ mod tests {
         to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
         start(&vdev)?;
         check!(status(&vdev)? == STARTED);
+        Ok(())
+    }
+
+    /// A queue has a space for its buffers and one for its rings, which its owner chooses and has to map both.
+    /// lockdep sees the two locked in either order of the groups, and once if they are the same.
+    #[test]
+    fn rings_have_their_own_space() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let pages = Pages::single(0)?;
+        let reports = sys::reports();
+
+        parent.vdpa_add(NAME)?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        check!(call!(vdev, get_vq_group, 0) == 0 && call!(vdev, get_vq_desc_group, 0) == 2);
+        let maps = Maps::of_pages(&pages, &[(0, 0)])?;
+        to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+        // The address spaces of the buffers and of the rings, and whether both are mapped.
+        for (asid, ring_asid, mapped) in [(0, 0, true), (0, 2, false), (2, 0, false), (1, 2, false)] {
+            to_result(call!(vdev, set_group_asid, 0, asid))?;
+            to_result(call!(vdev, set_group_asid, 2, ring_asid))?;
+            start(&vdev)?;
+            check!((status(&vdev)? == STARTED) == mapped);
+            // SAFETY: The device is registered.
+            unsafe { vdev.reset() }?;
+        }
+
+        to_result(call!(vdev, set_map, 2, maps.as_raw()))?;
+        for (asid, ring_asid) in [(0, 2), (2, 0), (2, 2)] {
+            to_result(call!(vdev, set_group_asid, 0, asid))?;
+            to_result(call!(vdev, set_group_asid, 2, ring_asid))?;
+            start(&vdev)?;
+            check!(status(&vdev)? == STARTED);
+            // The card has handed out its spaces in order.
+            check!(card.cp(|cp| cp.enabled_in()) == Some([asid, ring_asid].map(|asid| asid as u16)));
+            check!(to_result(call!(vdev, set_group_asid, 0, 0)) == Err(EBUSY));
+            // SAFETY: The device is registered.
+            unsafe { vdev.reset() }?;
+        }
+        // The reset has put the groups back.
+        start(&vdev)?;
+        check!(card.cp(|cp| cp.enabled_in()) == Some([0, 0]));
+        check!(sys::reports() == reports);
         Ok(())
     }
 

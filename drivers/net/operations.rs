@@ -243,6 +243,10 @@ impl vdpa::Operations for NetVdpa {
         dev.device.group(idx)
     }
 
+    fn get_vq_desc_group(dev: &Device<Self>, idx: u16) -> u32 {
+        dev.device.ring_group(idx)
+    }
+
     fn get_vq_align(_dev: &Device<Self>) -> u32 {
         // CAST: a page's size.
         PAGE_SIZE as u32

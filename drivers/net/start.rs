@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     cmdq::commands,
+    iommu::AddressSpace,
     vdpa::BusDriver,
     wire, //
 };
@@ -27,7 +28,7 @@ impl NetDevice {
     ///
     /// # Errors
     ///
-    /// `EPERM` if its address space was not mapped by its owner, `EINVAL` if its set-up isn't usable,
+    /// `EPERM` if one of its address spaces was not mapped by its owner, `EINVAL` if its set-up isn't usable,
     /// `EIO` if the card is dead.
     pub(super) fn start_queue(
         &self,
@@ -35,27 +36,31 @@ impl NetDevice {
         owner: BusDriver,
         idx: u16,
     ) -> Result {
-        let group = usize::try_from(self.group(idx))?;
-        let asid = *state.group_asid.get(group).ok_or(EINVAL)?;
+        let asid = state.asid(self.group(idx))?;
+        let ring_asid = state.asid(self.ring_group(idx))?;
         let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
         let allow_identity = Self::may_use_identity(owner);
 
-        // The lock is held until the card runs the queue, so that the space can't change in between. The
-        // card checks the same by itself, and refuses to make the space 1:1 while the queue runs.
-        let space = self.space(asid)?.lock();
-        let space = space.as_ref().ok_or(ENODEV)?;
-        if !allow_identity && !space.is_mapped() {
-            if let Some(count) = self.complaints.count() {
-                dev_warn!(
-                    self.card.dev(),
-                    "device {} queue {} not started: its owner has mapped nothing in address space {} ({})\n",
-                    self.number,
-                    idx,
-                    asid,
-                    count
-                );
-            }
-            return Err(EPERM);
+        // The locks are held until the card runs the queue, so that the spaces can't change in between. The
+        // card checks the same by itself, and refuses to make a space 1:1 while the queue runs through it.
+        let (low, high) = (asid.min(ring_asid), asid.max(ring_asid));
+        let low_space = self.space(low)?.lock();
+        let high_space = match low == high {
+            true => None,
+            false => Some(self.space(high)?.lock()),
+        };
+        let low_space = low_space.as_ref().ok_or(ENODEV)?;
+        let high_space = match &high_space {
+            Some(space) => space.as_ref().ok_or(ENODEV)?,
+            None => low_space,
+        };
+        let (space, ring_space) = match asid == low {
+            true => (low_space, high_space),
+            false => (high_space, low_space),
+        };
+        if !allow_identity {
+            self.check_mapped(idx, asid, space)?;
+            self.check_mapped(idx, ring_asid, ring_space)?;
         }
 
         let flags = match allow_identity {
@@ -63,10 +68,28 @@ impl NetDevice {
             false => 0,
         };
         let vector = self.card.interrupts.vector(self.first_queue + idx);
-        let enable = vq.to_wire(idx, vector, space.number(), flags)?;
+        let enable = vq.to_wire(idx, vector, space.number(), ring_space.number(), flags)?;
         commands::queue_enable(&self.card, self.number, &enable)?;
         vq.started();
         Ok(())
+    }
+
+    /// Fails with `EPERM` unless the owner of queue `idx` has mapped the address space.
+    fn check_mapped(&self, idx: u16, asid: u32, space: &AddressSpace) -> Result {
+        if space.is_mapped() {
+            return Ok(());
+        }
+        if let Some(count) = self.complaints.count() {
+            dev_warn!(
+                self.card.dev(),
+                "device {} queue {} not started: its owner has mapped nothing in address space {} ({})\n",
+                self.number,
+                idx,
+                asid,
+                count
+            );
+        }
+        Err(EPERM)
     }
 
     /// Stops queue `idx` on the card and notes where it stands.

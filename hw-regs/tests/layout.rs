@@ -91,7 +91,7 @@ layout!(queue_enable: QueueEnable, 40 bytes {
     8 2 flags,
     10 2 avail_index,
     12 2 used_index,
-    14 2 reserved,
+    14 2 ring_address_space,
     16 8 descriptor_area,
     24 8 driver_area,
     32 8 device_area,

@@ -110,7 +110,7 @@ struct Size {
     )]
     iommu: IommuKind,
 
-    /// Interrupt vectors [default: queues + 1; at most 32 with --interrupts msi]
+    /// Interrupt vectors [default: queues + 1, 65 at most; 32 at most with --interrupts msi]
     #[arg(long, value_name = "N")]
     vectors: Option<u16>,
 
@@ -226,7 +226,7 @@ impl Arguments {
         };
         let vectors = size
             .vectors
-            .unwrap_or(size.queues.saturating_add(1).min(most));
+            .unwrap_or(CardConfig::default_vectors(size.queues).min(most));
         let vectors = match size.interrupts {
             InterruptKind::Msi if size.vectors.is_none() => 1 << vectors.ilog2(),
             _ => vectors,

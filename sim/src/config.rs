@@ -63,17 +63,18 @@ pub struct CardConfig {
 
 impl Default for CardConfig {
     fn default() -> Self {
-        let queues = 64;
+        // 128 devices of a queue pair, each with three address spaces.
+        let (queues, devices) = (256, 128);
         Self {
             queues,
-            devices: 16,
-            address_spaces: 64,
+            devices,
+            address_spaces: 3 * devices,
             extents: 65536,
             max_queue_size: 1024,
             min_queue_size: 2,
             iova_bits: 64,
             bus_bits: 64,
-            vectors: queues + 1,
+            vectors: Self::default_vectors(queues),
             max_batch: 128,
             iommu: IommuKind::Identity,
             // Locally administered, unicast.
@@ -89,6 +90,12 @@ impl Default for CardConfig {
 }
 
 impl CardConfig {
+    /// Vectors of a card with so many queues unless it is said otherwise: one a queue and one for events, but no more than
+    /// leave room for other cards in a guest with one processor, which has about 200.
+    pub fn default_vectors(queues: u16) -> u16 {
+        queues.saturating_add(1).min(65)
+    }
+
     /// Checks that the register description allows a card of these sizes.
     ///
     /// # Errors

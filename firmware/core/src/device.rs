@@ -67,15 +67,15 @@ impl Device {
 pub(crate) struct Queue {
     /// The device that owns it, or [`NO_DEVICE`].
     pub device: u16,
-    /// The address space that it was started with.
-    pub address_space: u16,
-    /// Whether it was started with leave to run through a 1:1 space.
+    /// The address spaces that it was started with: for its buffers and for its rings. May be the same.
+    pub address_spaces: [u16; 2],
+    /// Whether it was started with leave to run through 1:1 spaces.
     pub allow_identity: bool,
 }
 
 const FREE: Queue = Queue {
     device: NO_DEVICE,
-    address_space: 0,
+    address_spaces: [0; 2],
     allow_identity: false,
 };
 
@@ -117,7 +117,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         Some((device, index))
     }
 
-    /// The queues that run through an address space.
+    /// The queues that run through an address space, be it for buffers, for rings or for both.
     pub fn running<'a, H: Hal>(
         &'a self,
         hal: &'a H,
@@ -128,7 +128,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             .zip(0u16..)
             .filter(move |(queue, number)| {
                 queue.device != NO_DEVICE
-                    && queue.address_space == space
+                    && queue.address_spaces.contains(&space)
                     && hal.position(*number).running
             })
             .map(|(queue, _)| queue)

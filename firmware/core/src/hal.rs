@@ -122,8 +122,10 @@ pub struct QueueSetup {
     pub size: u16,
     /// MSI-X vector, if it raises one.
     pub vector: Option<u16>,
-    /// Address space that its memory lies in.
+    /// Address space that its buffers lie in, and tables of indirect descriptors.
     pub address_space: u16,
+    /// Address space that the three areas lie in; may be the same.
+    pub ring_address_space: u16,
     /// First index in the available ring.
     pub avail_index: u16,
     /// First index in the used ring.

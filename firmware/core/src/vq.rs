@@ -26,17 +26,21 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
     let role = object.role(index);
     check(&hal.capabilities(), arguments)?;
     let address_space = arguments.address_space.get();
-    let mode = spaces.mode(address_space)?;
+    let ring_address_space = arguments.ring_address_space.get();
+    let modes = [
+        spaces.mode(address_space)?,
+        spaces.mode(ring_address_space)?,
+    ];
     if hal.position(queue).running {
         return Err(ErrorCode::Busy);
     }
     let allow_identity = arguments.flags.get() & QUEUE_ALLOW_IDENTITY != 0;
-    if !allow_identity && mode != AddressSpaceMode::Translated {
+    if !allow_identity && modes != [AddressSpaceMode::Translated; 2] {
         return Err(ErrorCode::NotTranslated);
     }
 
     let record = devices.queue_mut(queue)?;
-    record.address_space = address_space;
+    record.address_spaces = [address_space, ring_address_space];
     record.allow_identity = allow_identity;
     hal.start(
         queue,
@@ -46,6 +50,7 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
             size: arguments.size.get(),
             vector: Some(arguments.vector.get()).filter(|vector| *vector != NO_VECTOR),
             address_space,
+            ring_address_space,
             avail_index: arguments.avail_index.get(),
             used_index: arguments.used_index.get(),
             descriptor_area: arguments.descriptor_area.get(),

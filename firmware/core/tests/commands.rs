@@ -45,7 +45,7 @@ fn enable(queue: u16, space: u16, flags: u16) -> QueueEnable {
         flags: flags.into(),
         avail_index: 5.into(),
         used_index: 5.into(),
-        reserved: 0.into(),
+        ring_address_space: space.into(),
         descriptor_area: 0x1000.into(),
         driver_area: 0x2000.into(),
         device_area: 0x3000.into(),

@@ -43,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
             let features = DeviceSetFeatures { features: (u64::from(version_1) << 32).into() };
             plain(command(Opcode::DeviceSetFeatures, device, &features, 0))
         }),
-        6 => (device.clone(), 0..6u16, space.clone(), 0..2u16).prop_map(move |(device, queue, space, flags)| {
+        6 => (device.clone(), 0..6u16, space.clone(), space.clone(), 0..2u16).prop_map(move |(device, queue, space, rings, flags)| {
             plain(command(Opcode::QueueEnable, device, &QueueEnable {
                 queue: queue.into(),
                 size: 16.into(),
@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
                 flags: flags.into(),
                 avail_index: 0.into(),
                 used_index: 0.into(),
-                reserved: 0.into(),
+                ring_address_space: rings.into(),
                 descriptor_area: 0.into(),
                 driver_area: 0.into(),
                 device_area: 0.into(),
@@ -199,8 +199,10 @@ proptest! {
                     let queue = usize::from(first + enable.queue.get());
                     prop_assert!(mock.queues[queue].running);
                     allow_identity[queue] = enable.flags.get() & QUEUE_ALLOW_IDENTITY != 0;
-                    let space = after[usize::from(enable.address_space.get())].expect("a space");
-                    prop_assert!(allow_identity[queue] || space.mode() == Some(AddressSpaceMode::Translated));
+                    for space in [enable.address_space, enable.ring_address_space] {
+                        let space = after[usize::from(space.get())].expect("a space");
+                        prop_assert!(allow_identity[queue] || space.mode() == Some(AddressSpaceMode::Translated));
+                    }
                 }
                 Opcode::AddressSpaceCreate => {
                     let created = AddressSpaceCreated::read_from_prefix(&outcome.unwrap()).expect("a result").0;
@@ -217,7 +219,9 @@ proptest! {
                 prop_assert_eq!(info.mode(), mock.spaces[space].mode);
                 prop_assert_eq!(info.extents.get() as usize, mock.spaces[space].extents.len());
                 let through = |queue: &&mock::MockQueue| {
-                    queue.running && queue.setup.is_some_and(|setup| usize::from(setup.address_space) == space)
+                    queue.running && queue.setup.is_some_and(|setup| {
+                        [setup.address_space, setup.ring_address_space].map(usize::from).contains(&space)
+                    })
                 };
                 prop_assert_eq!(usize::from(info.running_queues.get()), mock.queues.iter().filter(through).count());
             }
@@ -226,9 +230,11 @@ proptest! {
                 if !queue.running {
                     continue;
                 }
-                let space = usize::from(queue.setup.expect("set-up").address_space);
-                let info = after[space].expect("a running queue's space exists");
-                prop_assert!(allowed || info.mode() != Some(AddressSpaceMode::Identity));
+                let setup = queue.setup.expect("set-up");
+                for space in [setup.address_space, setup.ring_address_space] {
+                    let info = after[usize::from(space)].expect("a running queue's space exists");
+                    prop_assert!(allowed || info.mode() != Some(AddressSpaceMode::Identity));
+                }
             }
         }
     }

@@ -152,8 +152,8 @@ pub struct DeviceSetFeatures {
     pub features: U64,
 }
 
-/// Flag of [`QueueEnable`]: the queue may run through an address space that is 1:1. Without it the card
-/// starts the queue only if its space is translated, and refuses to make that space 1:1 while it runs.
+/// Flag of [`QueueEnable`]: the queue may run through address spaces that are 1:1. Without it the card
+/// starts the queue only if both its spaces are translated, and refuses to make either 1:1 while it runs.
 pub const QUEUE_ALLOW_IDENTITY: u16 = 1;
 
 /// Arguments of [`Opcode::QueueEnable`].
@@ -166,7 +166,7 @@ pub struct QueueEnable {
     pub size: U16,
     /// MSI-X vector, or [`NO_VECTOR`](super::NO_VECTOR).
     pub vector: U16,
-    /// Address space that the queue's memory lies in.
+    /// Address space that the buffers lie in, and tables of indirect descriptors.
     pub address_space: U16,
     /// [`QUEUE_ALLOW_IDENTITY`] or 0.
     pub flags: U16,
@@ -174,8 +174,8 @@ pub struct QueueEnable {
     pub avail_index: U16,
     /// Where the card begins in the used ring, free running.
     pub used_index: U16,
-    /// Zero.
-    pub reserved: U16,
+    /// Address space that the three areas lie in; often the same.
+    pub ring_address_space: U16,
     /// I/O virtual address of the descriptor table, a multiple of 16.
     pub descriptor_area: U64,
     /// I/O virtual address of the driver area (available ring), a multiple of 2.

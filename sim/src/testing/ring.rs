@@ -68,7 +68,8 @@ impl TestQueue {
         queue
     }
 
-    /// What starts the queue with an index in its device, from where the driver stands.
+    /// What starts the queue with an index in its device, from where the driver stands, with everything in one address
+    /// space.
     pub fn enable(
         &self,
         queue: u16,
@@ -84,7 +85,7 @@ impl TestQueue {
             flags: flags.into(),
             avail_index: self.used_index.into(),
             used_index: self.used_index.into(),
-            reserved: 0.into(),
+            ring_address_space: address_space.into(),
             descriptor_area: self.descriptors.into(),
             driver_area: self.avail.into(),
             device_area: self.used.into(),

@@ -91,7 +91,7 @@ impl Chain {
                 .min(rest.len());
             let (part, later) = rest.split_at_mut_checked(now).ok_or(QueueError::BUFFER)?;
             // An address that wraps is one that the IOMMU refuses.
-            dma.read(buffer.iova.saturating_add(offset), part)?;
+            dma.read_buffer(buffer.iova.saturating_add(offset), part)?;
             rest = later;
             offset = 0;
         }
@@ -113,7 +113,7 @@ impl Chain {
                 .unwrap_or(usize::MAX)
                 .min(rest.len());
             let (part, later) = rest.split_at_checked(now).ok_or(QueueError::BUFFER)?;
-            dma.write(buffer.iova, part)?;
+            dma.write_buffer(buffer.iova, part)?;
             rest = later;
         }
         if rest.is_empty() {

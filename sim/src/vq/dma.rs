@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 //! A queue's accesses to host memory, each through the IOMMU.
+//!
+//! A queue has two address spaces, which may be the same: its rings, that is the descriptor table, the available and the
+//! used ring, lie in one, and the buffers that descriptors point to in the other. A table of indirect descriptors would be
+//! such a buffer: a descriptor points to it.
 
-use mooring_firmware::hal::{Fault, QueueStatistics};
+use mooring_firmware::hal::{Fault, QueueSetup, QueueStatistics};
 use mooring_hw_regs::wire::{QueueErrorReason, PERMISSION_READ, PERMISSION_WRITE};
 
 use crate::iommu::{Iommu, Piece};
@@ -57,17 +61,18 @@ pub(crate) struct Dma<'a> {
 }
 
 impl Dma<'_> {
-    /// The same way for one queue: through its address space, counted in its statistics.
+    /// The same way for one queue: through its address spaces, counted in its statistics.
     pub fn queue<'a>(
         &'a mut self,
-        space: u16,
+        setup: &QueueSetup,
         statistics: &'a mut QueueStatistics,
     ) -> QueueDma<'a> {
         QueueDma {
             iommu: self.iommu,
             bus: self.bus,
             pieces: self.pieces,
-            space,
+            buffers: setup.address_space,
+            rings: setup.ring_address_space,
             statistics,
         }
     }
@@ -78,14 +83,48 @@ pub(crate) struct QueueDma<'a> {
     iommu: &'a mut Iommu,
     bus: &'a Bus,
     pieces: &'a mut Vec<Piece>,
-    space: u16,
+    /// The address space of the buffers.
+    buffers: u16,
+    /// The address space of the rings.
+    rings: u16,
     statistics: &'a mut QueueStatistics,
 }
 
 impl QueueDma<'_> {
-    /// Reads as one access. A refused access reads nothing.
-    pub fn read(&mut self, iova: u64, data: &mut [u8]) -> Result<(), QueueError> {
-        self.translate(iova, data.len(), PERMISSION_READ)?;
+    /// Reads from a buffer as one access. A refused access reads nothing.
+    pub fn read_buffer(&mut self, iova: u64, data: &mut [u8]) -> Result<(), QueueError> {
+        self.read(self.buffers, iova, data)
+    }
+
+    /// Writes to a buffer as one access. A refused access writes nothing.
+    pub fn write_buffer(&mut self, iova: u64, data: &[u8]) -> Result<(), QueueError> {
+        self.write(self.buffers, iova, data)
+    }
+
+    /// Reads from a ring as one access.
+    pub fn read_ring(&mut self, iova: u64, data: &mut [u8]) -> Result<(), QueueError> {
+        self.read(self.rings, iova, data)
+    }
+
+    /// Writes to a ring as one access.
+    pub fn write_ring(&mut self, iova: u64, data: &[u8]) -> Result<(), QueueError> {
+        self.write(self.rings, iova, data)
+    }
+
+    /// Reads an aligned word of a ring; what is read later is at least as new.
+    pub fn load_ring(&mut self, iova: u64) -> Result<u16, QueueError> {
+        let bus = self.translate_word(iova, PERMISSION_READ)?;
+        Ok(self.bus.load_u16(bus)?)
+    }
+
+    /// Writes an aligned word of a ring; who sees it also sees what was written earlier.
+    pub fn store_ring(&mut self, iova: u64, value: u16) -> Result<(), QueueError> {
+        let bus = self.translate_word(iova, PERMISSION_WRITE)?;
+        Ok(self.bus.store_u16(bus, value)?)
+    }
+
+    fn read(&mut self, space: u16, iova: u64, data: &mut [u8]) -> Result<(), QueueError> {
+        self.translate(space, iova, data.len(), PERMISSION_READ)?;
         let mut rest = data;
         for piece in self.pieces.iter() {
             let (now, later) = rest
@@ -97,9 +136,8 @@ impl QueueDma<'_> {
         Ok(())
     }
 
-    /// Writes as one access. A refused access writes nothing.
-    pub fn write(&mut self, iova: u64, data: &[u8]) -> Result<(), QueueError> {
-        self.translate(iova, data.len(), PERMISSION_WRITE)?;
+    fn write(&mut self, space: u16, iova: u64, data: &[u8]) -> Result<(), QueueError> {
+        self.translate(space, iova, data.len(), PERMISSION_WRITE)?;
         let mut rest = data;
         for piece in self.pieces.iter() {
             let (now, later) = rest
@@ -111,28 +149,22 @@ impl QueueDma<'_> {
         Ok(())
     }
 
-    /// Reads an aligned word; what is read later is at least as new.
-    pub fn load_u16(&mut self, iova: u64) -> Result<u16, QueueError> {
-        let bus = self.translate_word(iova, PERMISSION_READ)?;
-        Ok(self.bus.load_u16(bus)?)
-    }
-
-    /// Writes an aligned word; who sees it also sees what was written earlier.
-    pub fn store_u16(&mut self, iova: u64, value: u16) -> Result<(), QueueError> {
-        let bus = self.translate_word(iova, PERMISSION_WRITE)?;
-        Ok(self.bus.store_u16(bus, value)?)
-    }
-
     /// An aligned word lies in one page, and so in one piece.
     fn translate_word(&mut self, iova: u64, permission: u32) -> Result<u64, QueueError> {
-        self.translate(iova, 2, permission)?;
+        self.translate(self.rings, iova, 2, permission)?;
         self.pieces
             .first()
             .map(|piece| piece.bus)
             .ok_or(QueueError::RING)
     }
 
-    fn translate(&mut self, iova: u64, length: usize, permission: u32) -> Result<(), QueueError> {
+    fn translate(
+        &mut self,
+        space: u16,
+        iova: u64,
+        length: usize,
+        permission: u32,
+    ) -> Result<(), QueueError> {
         let count = if permission == PERMISSION_READ {
             &mut self.statistics.dma_reads
         } else {
@@ -141,6 +173,6 @@ impl QueueDma<'_> {
         *count += 1;
         Ok(self
             .iommu
-            .translate(self.space, iova, length, permission, self.pieces)?)
+            .translate(space, iova, length, permission, self.pieces)?)
     }
 }

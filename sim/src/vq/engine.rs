@@ -308,7 +308,7 @@ impl Engine {
         let (true, Some(setup), Some(ring)) = (slot.running, &slot.setup, &mut slot.ring) else {
             return None;
         };
-        let mut dma = dma.queue(setup.address_space, &mut slot.statistics);
+        let mut dma = dma.queue(setup, &mut slot.statistics);
         match work(setup, ring, &mut dma, &mut self.chains) {
             Ok(value) => Some(value),
             Err(error) => {

@@ -48,7 +48,7 @@ impl SplitRing {
     /// Reads the next available chain without taking it. Returns whether there is one.
     pub fn peek(&mut self, dma: &mut QueueDma<'_>, chain: &mut Chain) -> Result<bool, QueueError> {
         if self.driver_index == self.avail_index {
-            self.driver_index = dma.load_u16(self.driver_area + 2)?;
+            self.driver_index = dma.load_ring(self.driver_area + 2)?;
             if self.driver_index.wrapping_sub(self.avail_index) > self.size {
                 self.driver_index = self.avail_index;
                 return Err(QueueError::RING);
@@ -58,7 +58,7 @@ impl SplitRing {
             }
         }
         let slot = u64::from(self.avail_index % self.size);
-        let head = dma.load_u16(self.driver_area + 4 + 2 * slot)?;
+        let head = dma.load_ring(self.driver_area + 4 + 2 * slot)?;
         chain.start(head);
         let mut index = head;
         loop {
@@ -66,12 +66,12 @@ impl SplitRing {
                 return Err(QueueError::RING);
             }
             let mut bytes = [0; DESCRIPTOR_SIZE as usize];
-            dma.read(
+            dma.read_ring(
                 self.descriptor_area + DESCRIPTOR_SIZE * u64::from(index),
                 &mut bytes,
             )?;
             let descriptor = Descriptor::from_bytes(&bytes);
-            // No device offers VIRTIO_F_INDIRECT_DESC yet, so no driver may set it.
+            // No device offers VIRTIO_F_INDIRECT_DESC yet, so no driver may set it. Its table would be read as a buffer.
             if descriptor.flags & DESCRIPTOR_INDIRECT != 0 {
                 return Err(QueueError::RING);
             }
@@ -103,9 +103,9 @@ impl SplitRing {
         element[..4].copy_from_slice(&u32::from(head).to_le_bytes());
         element[4..].copy_from_slice(&written.to_le_bytes());
         let slot = u64::from(self.used_index % self.size);
-        dma.write(self.device_area + 4 + 8 * slot, &element)?;
+        dma.write_ring(self.device_area + 4 + 8 * slot, &element)?;
         let next = self.used_index.wrapping_add(1);
-        dma.store_u16(self.device_area + 2, next)?;
+        dma.store_ring(self.device_area + 2, next)?;
         self.used_index = next;
         Ok(())
     }
@@ -115,7 +115,7 @@ impl SplitRing {
         // The used index must be visible before the flag is read: a driver that switches interrupts on and then looks
         // at the index must miss neither.
         fence(Ordering::SeqCst);
-        Ok(dma.load_u16(self.driver_area)? & AVAIL_NO_INTERRUPT == 0)
+        Ok(dma.load_ring(self.driver_area)? & AVAIL_NO_INTERRUPT == 0)
     }
 }
 

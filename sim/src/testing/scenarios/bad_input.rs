@@ -165,13 +165,19 @@ pub fn bad_set_up<A: CardAccess>(access: A) {
     driver.reset_device(device).expect("reset");
     let good = pair.tx.enable(1, space, Some(1), 0);
     type Spoil = fn(&mut QueueEnable);
-    let cases: [(ErrorCode, Spoil); 15] = [
+    let cases: [(ErrorCode, Spoil); 17] = [
         (ErrorCode::NoSuchQueue, |enable| enable.queue = 2.into()),
         (ErrorCode::NoSuchAddressSpace, |enable| {
-            enable.address_space = 63.into()
+            enable.address_space = 383.into()
         }),
         (ErrorCode::NoSuchAddressSpace, |enable| {
             enable.address_space = 0xffff.into()
+        }),
+        (ErrorCode::NoSuchAddressSpace, |enable| {
+            enable.ring_address_space = 383.into()
+        }),
+        (ErrorCode::NoSuchAddressSpace, |enable| {
+            enable.ring_address_space = 0xffff.into()
         }),
         (ErrorCode::InvalidArgument, |enable| enable.size = 0.into()),
         (ErrorCode::InvalidArgument, |enable| enable.size = 3.into()),
