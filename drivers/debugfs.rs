@@ -3,7 +3,7 @@
 //! What the card says of a device, for operators and tests: `mooring_vdpa/NAME/` in debugfs.
 //!
 //! - `address_spaces`: a line for each address space, read from the card at that moment. `digest` is the
-//!   card's, `expected_digest` what the driver believes to have programmed. `groups` lists the groups that
+//!   card's, `expected_digest` what the driver believes to have programmed, and so on. `groups` lists the groups that
 //!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings.
 //! - `statistics`: a line for each counter of the card.
 //!
@@ -119,7 +119,8 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
         writeln!(
             f,
             "asid={} card={} groups={} mode={} generation={} extents={} bytes={} digest={:#018x} commands={} \
-             faults={} card_commands={} expected_digest={:#018x}",
+             faults={} card_commands={} expected_generation={} expected_extents={} \
+             expected_digest={:#018x}",
             asid,
             space.number(),
             Groups {
@@ -134,6 +135,8 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
             info.commands.get(),
             info.faults.get(),
             info.card_commands.get(),
+            space.generation(),
+            space.extents().len(),
             space.digest(),
         )?;
     }

@@ -2,11 +2,13 @@
 
 //! Memory that a card accesses.
 
+mod iova;
 mod mapping;
 mod pages;
 pub(crate) mod ring;
 
 pub(crate) use self::{
+    iova::Linked,
     mapping::Mapping,
     pages::PageRefs, //
 };

@@ -6,15 +6,15 @@
 //!
 //! 1. Ranges that are mapped already, with the same memory and permission, are kept as they are. Every
 //!    other one gets a reference to its pages and a DMA mapping.
-//! 2. All ranges together become a list of maximal extents ([`extent`]), of which the difference to what
+//! 2. All ranges together become a list of maximal extents ([`shadow`]), of which the difference to what
 //!    the card holds is staged in batches and committed as one. Extents in both lists never stop
 //!    translating, and queues never stop.
 //! 3. After the card has acknowledged the commit, ranges that are gone lose their DMA mapping and then
 //!    their page references. vhost has unpinned such pages earlier, so until here it is this driver's
 //!    reference that keeps the card from reaching pages which belong to somebody else by now.
 //!
-//! `.dma_map` and `.dma_unmap` do the same for a single range, which a card without a 1:1 mode has instead:
-//! vhost then removes every range when it closes, where `.set_map` would leave the last map in place.
+//! `.dma_map` and `.dma_unmap` do the same for a single range, and take as long however many others there are. A
+//! card has either these two or `.set_map`; `docs/address-translation.md` says which and why.
 //!
 //! # When it fails
 //!
@@ -27,8 +27,10 @@
 //!
 //! `.reset` isn't in this file. It has nothing to do with address spaces.
 
-pub(crate) mod extent;
+mod list;
 mod range;
+pub(crate) mod shadow;
+mod sorted;
 
 use crate::{
     card::Card,
@@ -42,14 +44,7 @@ use crate::{
         IovaRange,
         Map, //
     },
-    wire::{
-        self,
-        AddressSpaceMode, //
-    },
-};
-use extent::{
-    Extent,
-    Merged, //
+    wire::AddressSpaceMode,
 };
 use kernel::{
     device::{
@@ -60,6 +55,18 @@ use kernel::{
     sync::Arc, //
 };
 use range::Range;
+use shadow::{
+    Batch,
+    Extent,
+    Failure,
+    Plan,
+    PlanError,
+    Shadow, //
+};
+use sorted::{
+    Keyed,
+    Sorted, //
+};
 
 /// Why a map operation failed, and what is in force now.
 #[derive(Debug)]
@@ -70,19 +77,25 @@ pub(crate) struct MapError {
     pub(crate) closed: bool,
 }
 
+impl From<PlanError> for CommandError {
+    fn from(error: PlanError) -> Self {
+        Self::NotIssued(match error {
+            PlanError::NoMemory => ENOMEM,
+            PlanError::Overlap => EEXIST,
+            PlanError::Invalid => EINVAL,
+        })
+    }
+}
+
 /// An address space of the card, owned by one device.
 ///
 /// # Invariants
 ///
-/// As long as the card is alive, it holds exactly `extents`, in `mode`, at `generation`. `extents` keeps
-/// the invariants in [`extent`], is empty unless `mode` is translated, and is what `ranges` merge to.
+/// As long as the card is alive, it holds exactly what `shadow` says, which is what `ranges` merge to.
 pub(crate) struct AddressSpace {
     number: u16,
-    mode: AddressSpaceMode,
-    generation: u64,
-    // Thousands of entries are usual, too much for memory that is contiguous in any case.
-    ranges: KVVec<Arc<Range>>,
-    extents: KVVec<Extent>,
+    shadow: Shadow,
+    ranges: Sorted<Arc<Range>>,
 }
 
 impl AddressSpace {
@@ -98,17 +111,16 @@ impl AddressSpace {
     ///
     /// # Errors
     ///
-    /// See [`CommandError`]; [`wire::ErrorCode::NoResources`] if all are taken.
+    /// See [`CommandError`]; [`NoResources`](crate::wire::ErrorCode::NoResources) if all are taken.
     pub(crate) fn create(card: &Card) -> Result<Self, CommandError> {
         let mode = Self::default_mode(card);
         let created = commands::address_space_create(card, mode)?;
 
+        // INVARIANT: It is new, and translates nothing by extents.
         Ok(Self {
             number: created.address_space.get(),
-            mode,
-            generation: created.generation.get(),
-            ranges: KVVec::new(),
-            extents: KVVec::new(),
+            shadow: Shadow::new(mode, created.generation.get()),
+            ranges: Sorted::new(),
         })
     }
 
@@ -119,12 +131,22 @@ impl AddressSpace {
 
     /// Whether its owner has mapped it, so that a queue whose owner is not trusted may run through it.
     pub(crate) fn is_mapped(&self) -> bool {
-        self.mode == AddressSpaceMode::Translated
+        self.shadow.mode() == AddressSpaceMode::Translated
+    }
+
+    /// Generation that the card should report.
+    pub(crate) fn generation(&self) -> u64 {
+        self.shadow.generation()
+    }
+
+    /// Extents that the card should hold, sorted by address.
+    pub(crate) fn extents(&self) -> &Sorted<Extent> {
+        self.shadow.extents()
     }
 
     /// Digest that the card should report.
     pub(crate) fn digest(&self) -> u64 {
-        extent::digest(&self.extents)
+        self.shadow.digest()
     }
 
     /// Makes the address space translate what `iotlb` says, and nothing else. See the module's
@@ -140,18 +162,11 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         iotlb: &Iotlb,
     ) -> Result<(), MapError> {
-        let result = self.try_set_map(card, dev, iotlb);
-
-        result.map_err(|error| {
-            // A dead card is blocked, too: by being cut off.
-            let closed = card.is_dead() || error.contradicts_the_driver() || self.removes(iotlb);
-            if closed {
-                self.block(card);
-            }
-            MapError {
-                error: error.into(),
-                closed,
-            }
+        self.try_set_map(card, dev, iotlb).map_err(|error| {
+            // A range that vhost could not describe counts as one that isn't wanted.
+            let wanted = iotlb.iter().filter_map(Result::ok);
+            let removes = shadow::lacks(self.ranges.iter(), wanted, |range, map| range.is(map));
+            self.failed(card, error, removes)
         })
     }
 
@@ -161,19 +176,67 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         iotlb: &Iotlb,
     ) -> Result<(), CommandError> {
-        let mut ranges = KVVec::new();
+        if self.is_mapped() && self.holds(iotlb) {
+            return Ok(());
+        }
+        let ranges = self.collect(card, dev, iotlb)?;
+        let plan = self
+            .shadow
+            .plan_all(ranges.iter().map(|range| range.extent()))?;
+
+        self.apply(card, plan)?;
+        // The old ranges that aren't in the new list go here, after the card has let go of them.
+        self.ranges = ranges;
+        Ok(())
+    }
+
+    /// Whether what is mapped is what `iotlb` says.
+    fn holds(&self, iotlb: &Iotlb) -> bool {
+        let mut pairs = self.ranges.iter().zip(iotlb.iter());
+
+        self.ranges.len() == iotlb.len()
+            && pairs.all(|(range, map)| map.is_ok_and(|map| range.is(&map)))
+    }
+
+    /// Makes the list of ranges that `iotlb` asks for, of those that are held and of new ones.
+    fn collect(
+        &self,
+        card: &Card,
+        dev: &device::Device<Bound>,
+        iotlb: &Iotlb,
+    ) -> Result<Sorted<Arc<Range>>, CommandError> {
+        let mut ranges = Sorted::new();
         let mut held = self.ranges.iter().peekable();
+        // New ranges wait here until one comes that doesn't follow on the last of them.
+        let mut run: KVVec<Map> = KVVec::new();
+        let map_run = |ranges: &mut Sorted<_>, run: &mut KVVec<Map>| {
+            let mapped = Range::map_run(dev, run, &card.info);
+            for range in mapped.map_err(CommandError::NotIssued)? {
+                ranges.push(range)?;
+            }
+            run.clear();
+            Ok::<_, CommandError>(())
+        };
 
         for map in iotlb.iter() {
             let map = map.map_err(CommandError::NotIssued)?;
-            while held.next_if(|range| range.iova() < map.start()).is_some() {}
-            let range = match held.peek() {
-                Some(range) if range.is(&map) => Arc::clone(range),
-                _ => Range::map(dev, &map, &card.info).map_err(CommandError::NotIssued)?,
-            };
-            ranges.push(range, GFP_KERNEL)?;
+            while held.next_if(|range| range.key() < map.start()).is_some() {}
+            let held = held.next_if(|range| range.is(&map));
+
+            let follows = run.last().is_some_and(|last| {
+                last.last().checked_add(1) == Some(map.start())
+                    && last.permission().ok() == map.permission().ok()
+            });
+            if held.is_some() || !follows {
+                map_run(&mut ranges, &mut run)?;
+            }
+            match held {
+                Some(range) => ranges.push(Arc::clone(range))?,
+                None => run.push(map, GFP_KERNEL)?,
+            }
         }
-        self.install(card, ranges)
+        map_run(&mut ranges, &mut run)?;
+        Ok(ranges)
     }
 
     /// Makes the address space translate `map`, too. May sleep.
@@ -188,18 +251,8 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         map: &Map,
     ) -> Result<(), MapError> {
-        let result = self.try_dma_map(card, dev, map);
-
-        result.map_err(|error| {
-            let closed = card.is_dead() || error.contradicts_the_driver();
-            if closed {
-                self.block(card);
-            }
-            MapError {
-                error: error.into(),
-                closed,
-            }
-        })
+        self.try_dma_map(card, dev, map)
+            .map_err(|error| self.failed(card, error, false))
     }
 
     fn try_dma_map(
@@ -208,25 +261,22 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         map: &Map,
     ) -> Result<(), CommandError> {
-        if self.ranges.iter().any(|range| range.overlaps(map.range())) {
+        let place = self.ranges.find(map.start());
+        let before = self.ranges.before(place);
+        let after = self.ranges.get(place);
+        if before.is_some_and(|range| range.last() >= map.start())
+            || after.is_some_and(|range| range.key() <= map.last())
+        {
             return Err(CommandError::NotIssued(EEXIST));
         }
-        let range = Range::map(dev, map, &card.info).map_err(CommandError::NotIssued)?;
-        let place = self
-            .ranges
-            .iter()
-            .take_while(|range| range.iova() < map.start())
-            .count();
-        let mut ranges = KVVec::with_capacity(self.ranges.len() + 1, GFP_KERNEL)?;
 
-        for range in self.ranges.iter().take(place) {
-            ranges.push(Arc::clone(range), GFP_KERNEL)?;
-        }
-        ranges.push(range, GFP_KERNEL)?;
-        for range in self.ranges.iter().skip(place) {
-            ranges.push(Arc::clone(range), GFP_KERNEL)?;
-        }
-        self.install(card, ranges)
+        self.ranges.reserve(1)?;
+        let range = Range::map(dev, map, &card.info).map_err(CommandError::NotIssued)?;
+        let plan = self.shadow.plan_add(range.extent())?;
+        self.apply(card, plan)?;
+        // There is room for it.
+        self.ranges.insert(range);
+        Ok(())
     }
 
     /// Makes the address space translate nothing in `removed` any more. May sleep.
@@ -236,89 +286,67 @@ impl AddressSpace {
     /// `EINVAL` if only a part of a range that was mapped is to go; else as [`Self::set_map()`]. The address
     /// space is blocked after every error.
     pub(crate) fn dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), MapError> {
-        let result = self.try_dma_unmap(card, removed);
-
-        result.map_err(|error| {
-            self.block(card);
-            MapError {
-                error: error.into(),
-                closed: true,
-            }
-        })
+        self.try_dma_unmap(card, removed)
+            .map_err(|error| self.failed(card, error, true))
     }
 
     fn try_dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), CommandError> {
-        let mut ranges = KVVec::with_capacity(self.ranges.len(), GFP_KERNEL)?;
-
-        for range in self.ranges.iter() {
-            if !range.overlaps(removed) {
-                ranges.push(Arc::clone(range), GFP_KERNEL)?;
-            } else if !range.is_within(removed) {
-                return Err(CommandError::NotIssued(EINVAL));
+        let place = self.ranges.find(removed.first());
+        let before = self.ranges.before(place);
+        let mut count = 0;
+        let mut last = removed.last();
+        for range in self.ranges.iter_from(place) {
+            if range.key() > removed.last() {
+                break;
             }
+            last = range.last();
+            count += 1;
+        }
+        if before.is_some_and(|range| range.last() >= removed.first()) || last > removed.last() {
+            return Err(CommandError::NotIssued(EINVAL));
         }
         // After a failure the address space holds nothing, and vhost goes on removing all the same.
-        if ranges.len() == self.ranges.len() {
+        let Some(first) = self.ranges.get(place).filter(|_| count != 0) else {
             return Ok(());
-        }
-        self.install(card, ranges)
-    }
+        };
 
-    /// Makes the address space translate `ranges`, and nothing else.
-    fn install(&mut self, card: &Card, ranges: KVVec<Arc<Range>>) -> Result<(), CommandError> {
-        let mut extents = KVVec::new();
-        for extent in Merged::new(ranges.iter().map(|range| range.extent())) {
-            extents.push(extent, GFP_KERNEL)?;
+        let plan = self.shadow.plan_remove(first.key(), last)?;
+        self.apply(card, plan)?;
+        // The card has let go of them.
+        for _ in 0..count {
+            drop(self.ranges.remove(self.ranges.find(removed.first())));
         }
-
-        let updated = self.program(card, &extents)?;
-        // INVARIANT: The card has committed exactly these extents.
-        self.mode = AddressSpaceMode::Translated;
-        self.generation = updated;
-        self.extents = extents;
-        // The old ranges that aren't in the new list go here, after the card has let go of them.
-        self.ranges = ranges;
         Ok(())
     }
 
-    /// Whether there is something mapped that `iotlb` doesn't have.
-    ///
-    /// A range that vhost could not describe counts as one that it doesn't have.
-    fn removes(&self, iotlb: &Iotlb) -> bool {
-        let mut maps = iotlb.iter().filter_map(Result::ok).peekable();
+    /// Has the card make a planned change.
+    fn apply(&mut self, card: &Card, plan: Plan) -> Result<(), CommandError> {
+        let number = self.number;
+        let mut batch = Batch::new(card.info.batch)?;
 
-        !self.ranges.iter().all(|range| {
-            while maps.next_if(|map| map.start() < range.iova()).is_some() {}
-            maps.peek().is_some_and(|map| range.is(map))
-        })
+        self.shadow
+            .apply(plan, &mut batch, |flags, generation, changes| {
+                commands::address_space_update(card, number, flags, generation, changes)
+                    .map(|updated| updated.generation.get())
+            })
     }
 
-    /// Stages and commits the difference between what the card holds and `wanted`. Returns the
-    /// generation then in force. Issues no command if nothing differs.
-    fn program(&self, card: &Card, wanted: &[Extent]) -> Result<u64, CommandError> {
-        let mut changes = extent::changes(&self.extents, wanted).peekable();
-        if changes.peek().is_none() && self.is_mapped() {
-            return Ok(self.generation);
-        }
+    /// Sees to it that nothing which was to be removed, or of which nobody knows, stays reachable after a change
+    /// failed.
+    fn failed(&mut self, card: &Card, error: CommandError, removes: bool) -> MapError {
+        let failure = match card.is_dead() || error.contradicts_the_driver() {
+            true => Failure::Unknown,
+            false => Failure::Unchanged,
+        };
+        let closed = shadow::must_block(failure, removes);
 
-        let size = usize::from(card.info.batch);
-        let mut batch = KVec::with_capacity(size, GFP_KERNEL)?;
-        let mut flags = wire::UPDATE_BEGIN;
-        loop {
-            batch.clear();
-            for change in changes.by_ref().take(size) {
-                batch.push(change, GFP_KERNEL)?;
-            }
-            let last = changes.peek().is_none();
-            if last {
-                flags |= wire::UPDATE_COMMIT;
-            }
-            let updated =
-                commands::address_space_update(card, self.number, flags, self.generation, &batch)?;
-            if last {
-                return Ok(updated.generation.get());
-            }
-            flags = 0;
+        // A dead card is blocked, too: by being cut off.
+        if closed {
+            self.block(card);
+        }
+        MapError {
+            error: error.into(),
+            closed,
         }
     }
 
@@ -329,13 +357,7 @@ impl AddressSpace {
     /// The card refused; the address space is blocked then, or the card is dead.
     pub(crate) fn reset_map(&mut self, card: &Card) -> Result<(), MapError> {
         self.set_mode(card, Self::default_mode(card))
-            .map_err(|error| {
-                self.block(card);
-                MapError {
-                    error: error.into(),
-                    closed: true,
-                }
-            })
+            .map_err(|error| self.failed(card, error, true))
     }
 
     /// Makes every access fault. If not even that succeeds the card is given up.
@@ -345,7 +367,8 @@ impl AddressSpace {
                 card.fail("it can not block an address space");
             }
             // A card that is cut off reaches nothing, so the memory may go back.
-            self.forget(AddressSpaceMode::Blocked);
+            self.shadow.lost();
+            self.ranges = Sorted::new();
         }
     }
 
@@ -353,16 +376,9 @@ impl AddressSpace {
         let updated = commands::address_space_set_mode(card, self.number, mode)?;
 
         // INVARIANT: The card has dropped all extents and is in this mode.
-        self.generation = updated.generation.get();
-        self.forget(mode);
+        self.shadow.set_mode(mode, updated.generation.get());
+        self.ranges = Sorted::new();
         Ok(())
-    }
-
-    /// Notes that nothing is translated by extents any more, and gives the memory back.
-    fn forget(&mut self, mode: AddressSpaceMode) {
-        self.mode = mode;
-        self.extents = KVVec::new();
-        self.ranges = KVVec::new();
     }
 
     /// Gives the address space back to the card's pool, and the memory to its owners. No queue may run

@@ -2,7 +2,7 @@
 /*
  * Inline functions of the kernel that Rust code cannot call and rust/helpers does not have.
  *
- * The declarations on the other side are in mapping.rs and pages.rs.
+ * The declarations on the other side are in mapping.rs, iova.rs and pages.rs.
  */
 
 #include <linux/dma-mapping.h>
@@ -81,4 +81,45 @@ int mooring_helper_get_folios(unsigned long pfn, unsigned long end)
 	}
 
 	return 0;
+}
+
+/*
+ * Bus addresses of the platform IOMMU. Where the kernel has no IOMMU drivers these functions are inline, and
+ * Rust code would not find them.
+ */
+
+/* What the start and the length of a piece must be multiples of, or 0 without a platform IOMMU. */
+unsigned long mooring_helper_iova_granule(struct device *dev)
+{
+	unsigned long boundary = dma_get_merge_boundary(dev);
+
+	return boundary ? boundary + 1 : 0;
+}
+
+bool mooring_helper_iova_alloc(struct device *dev, struct dma_iova_state *state, size_t size)
+{
+	/* The physical address matters only to pieces that are not aligned. */
+	return dma_iova_try_alloc(dev, state, 0, size);
+}
+
+void mooring_helper_iova_free(struct device *dev, struct dma_iova_state *state)
+{
+	dma_iova_free(dev, state);
+}
+
+int mooring_helper_iova_link(struct device *dev, struct dma_iova_state *state, phys_addr_t phys,
+			     size_t offset, size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+	return dma_iova_link(dev, state, phys, offset, size, dir, attrs);
+}
+
+int mooring_helper_iova_sync(struct device *dev, struct dma_iova_state *state, size_t size)
+{
+	return dma_iova_sync(dev, state, 0, size);
+}
+
+void mooring_helper_iova_unlink(struct device *dev, struct dma_iova_state *state, size_t offset,
+				size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+	dma_iova_unlink(dev, state, offset, size, dir, attrs);
 }

@@ -27,6 +27,9 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
+/// The memory stays where it is, and the device sees what the processor sees.
+pub(super) const ATTRS: c_ulong = bindings::DMA_ATTR_REQUIRE_COHERENT as c_ulong;
+
 /// A physically contiguous piece of memory, mapped so that a device can access it.
 ///
 /// The mapping is for memory that device and processor use at the same time, hence nothing is copied
@@ -41,7 +44,7 @@ unsafe extern "C" {
 ///
 /// # Invariants
 ///
-/// `bus` is what `dma_map_phys()` returned for `dev`, `len`, `direction` and [`Self::ATTRS`], and
+/// `bus` is what `dma_map_phys()` returned for `dev`, `len`, `direction` and [`ATTRS`], and
 /// has not been unmapped.
 ///
 /// [`Coherent`]: kernel::dma::Coherent
@@ -54,9 +57,6 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// The memory stays where it is, and the device sees what the processor sees.
-    const ATTRS: c_ulong = bindings::DMA_ATTR_REQUIRE_COHERENT as c_ulong;
-
     /// Maps the `len` bytes from `phys` for `dev`.
     ///
     /// With a platform IOMMU the bus addresses are contiguous as well, whatever the size; start and
@@ -94,7 +94,7 @@ impl Mapping {
         // SAFETY: `raw` is valid and bound to a driver; the direction is one of the three valid
         // ones. Nothing is accessed here; whoever gives the address to the device has to see to it
         // that the device may have the memory.
-        let bus = unsafe { bindings::dma_map_phys(raw, phys, size, direction.into(), Self::ATTRS) };
+        let bus = unsafe { bindings::dma_map_phys(raw, phys, size, direction.into(), ATTRS) };
         // SAFETY: `raw` is valid.
         to_result(unsafe { mooring_helper_dma_mapping_error(raw, bus) })?;
 
@@ -123,9 +123,7 @@ impl Drop for Mapping {
 
         // SAFETY: By the type invariant, the mapping exists and was made with these arguments; the
         // device is kept by `dev`.
-        unsafe {
-            bindings::dma_unmap_phys(raw, self.bus, self.len, self.direction.into(), Self::ATTRS)
-        };
+        unsafe { bindings::dma_unmap_phys(raw, self.bus, self.len, self.direction.into(), ATTRS) };
     }
 }
 

@@ -2,19 +2,22 @@
 
 //! One range of memory that an address space maps: what it costs the host.
 
-use super::extent::{
-    Extent,
-    Permission, //
+use super::{
+    shadow::{
+        Extent,
+        Permission, //
+    },
+    sorted::Keyed,
 };
 use crate::{
     dma::{
+        Linked,
         Mapping,
         PageRefs, //
     },
     info::Info,
     vdpa::{
         self,
-        IovaRange,
         Map, //
     },
 };
@@ -23,23 +26,70 @@ use kernel::{
         self,
         Bound, //
     },
+    dma::DataDirection,
     prelude::*,
     sync::Arc, //
 };
+
+/// How a range's memory has got its bus addresses.
+enum Mapped {
+    /// By itself.
+    Alone(Mapping),
+    /// In a row with its neighbours.
+    Linked(Linked),
+}
+
+impl Mapped {
+    fn bus(&self) -> u64 {
+        match self {
+            Self::Alone(mapping) => mapping.bus(),
+            Self::Linked(mapping) => mapping.bus(),
+        }
+    }
+}
 
 /// A range that the device may reach. Dropping it gives the memory back, so the card must not translate
 /// to it any more by then.
 ///
 /// # Invariants
 ///
-/// `extent` is valid by itself, see [`Extent::is_valid()`], and its bus addresses are `mapping`'s.
+/// `extent` is valid by itself, see [`Extent::is_valid()`], and its bus addresses are those of the mapping.
 pub(super) struct Range {
     extent: Extent,
     /// Physical address of the first byte.
     phys: u64,
-    /// Dropped before `pages`: the platform IOMMU lets go of the memory before it may be freed.
-    _mapping: Mapping,
+    /// Dropped before the pages: the platform IOMMU lets go of the memory before it may be freed.
+    _mapped: Mapped,
     _pages: PageRefs,
+}
+
+/// A range of which nothing but the bus address is known, and its pages.
+struct Unmapped {
+    /// With the physical address in place of the bus address.
+    extent: Extent,
+    pages: PageRefs,
+}
+
+impl Unmapped {
+    /// Checks `map`, and takes references to its pages.
+    fn new(map: &Map, info: &Info) -> Result<Self> {
+        let extent = Extent {
+            iova: map.start(),
+            bus: map.addr(),
+            length: map.range().size().ok_or(EINVAL)?,
+            permission: convert(map.permission()?),
+        };
+        // Checked before anything is mapped; the bus address is not known yet, but its alignment is
+        // the physical address's.
+        if !extent.is_valid(info.iova_bits, 64) {
+            return Err(EINVAL);
+        }
+
+        Ok(Self {
+            extent,
+            pages: PageRefs::get(map.addr(), extent.length)?,
+        })
+    }
 }
 
 impl Range {
@@ -50,66 +100,93 @@ impl Range {
     /// `EINVAL` if the card can't have such a range, `ENOMEM` if there is no memory, else what the DMA API
     /// fails with.
     pub(super) fn map(dev: &device::Device<Bound>, map: &Map, info: &Info) -> Result<Arc<Self>> {
-        let length = map.range().size().ok_or(EINVAL)?;
-        let permission = map.permission()?;
-        let probe = Extent {
-            iova: map.start(),
-            bus: map.addr(),
-            length,
-            permission: convert(permission),
-        };
-        // Checked before anything is mapped; the bus address is not known yet, but its alignment is
-        // the physical address's.
-        if !probe.is_valid(info.iova_bits, 64) {
-            return Err(EINVAL);
+        Self::map_alone(dev, Unmapped::new(map, info)?, info)
+    }
+
+    /// Does the same for several, which follow each other in I/O virtual addresses and have the same permission.
+    /// Behind a platform IOMMU they get bus addresses in a row, if it has them: then they are one extent on the
+    /// card, however their memory is scattered.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::map()`]; none of them is mapped then.
+    pub(super) fn map_run(
+        dev: &device::Device<Bound>,
+        maps: &[Map],
+        info: &Info,
+    ) -> Result<KVVec<Arc<Self>>> {
+        let mut run = KVVec::with_capacity(maps.len(), GFP_KERNEL)?;
+        let mut ranges = KVVec::with_capacity(maps.len(), GFP_KERNEL)?;
+        for map in maps {
+            run.push(Unmapped::new(map, info)?, GFP_KERNEL)?;
         }
 
-        let pages = PageRefs::get(map.addr(), length)?;
-        let mapping = Mapping::new(dev, map.addr(), length, permission.direction())?;
-        let extent = Extent {
-            bus: mapping.bus(),
-            ..probe
+        let pieces = run
+            .iter()
+            .map(|range: &Unmapped| (range.extent.bus, range.extent.length));
+        let linked = match maps {
+            [first, _, ..] => Linked::map(dev, pieces, first.permission()?.direction()),
+            _ => Err(EOPNOTSUPP),
         };
+        match linked {
+            Ok(linked) => {
+                // After an error the mappings that are left go first, and then the pages.
+                let mut run = run.into_iter();
+                for mapping in linked {
+                    let range = run.next().ok_or(EINVAL)?;
+                    let range = Self::new(range, Mapped::Linked(mapping), info)?;
+                    ranges.push(range, GFP_KERNEL)?;
+                }
+            }
+            // Then each gets what there is.
+            Err(_) => {
+                for range in run {
+                    ranges.push(Self::map_alone(dev, range, info)?, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(ranges)
+    }
+
+    fn map_alone(dev: &device::Device<Bound>, range: Unmapped, info: &Info) -> Result<Arc<Self>> {
+        let Extent {
+            bus: phys,
+            length,
+            permission,
+            ..
+        } = range.extent;
+        let mapping = Mapping::new(dev, phys, length, direction(permission))?;
+
+        Self::new(range, Mapped::Alone(mapping), info)
+    }
+
+    fn new(range: Unmapped, mapped: Mapped, info: &Info) -> Result<Arc<Self>> {
+        let extent = Extent {
+            bus: mapped.bus(),
+            ..range.extent
+        };
+        // INVARIANT: Checked below, before anybody sees it.
+        let range = Self {
+            extent,
+            phys: range.extent.bus,
+            _mapped: mapped,
+            _pages: range.pages,
+        };
+
         if !extent.is_valid(info.iova_bits, info.bus_bits) {
             return Err(EIO);
         }
-
-        // INVARIANT: Just checked.
-        Ok(Arc::new(
-            Self {
-                extent,
-                phys: map.addr(),
-                _mapping: mapping,
-                _pages: pages,
-            },
-            GFP_KERNEL,
-        )?)
+        Ok(Arc::new(range, GFP_KERNEL)?)
     }
 
-    /// First I/O virtual address.
-    pub(super) fn iova(&self) -> u64 {
-        self.extent.iova
+    /// Last I/O virtual address.
+    pub(super) fn last(&self) -> u64 {
+        self.extent.last()
     }
 
     /// What the card has to translate.
     pub(super) fn extent(&self) -> Extent {
         self.extent
-    }
-
-    /// Last I/O virtual address.
-    fn last(&self) -> u64 {
-        // By the type invariant this does not wrap.
-        self.extent.iova + (self.extent.length - 1)
-    }
-
-    /// Whether it has an address in `other`.
-    pub(super) fn overlaps(&self, other: IovaRange) -> bool {
-        self.iova() <= other.last() && other.first() <= self.last()
-    }
-
-    /// Whether it has no address that isn't in `other`.
-    pub(super) fn is_within(&self, other: IovaRange) -> bool {
-        other.first() <= self.iova() && self.last() <= other.last()
     }
 
     /// Whether this is what `map` asks for.
@@ -120,6 +197,26 @@ impl Range {
             && map
                 .permission()
                 .is_ok_and(|permission| convert(permission) == self.extent.permission)
+    }
+}
+
+impl Keyed for Arc<Range> {
+    fn key(&self) -> u64 {
+        self.extent.iova
+    }
+}
+
+impl Keyed for Map {
+    fn key(&self) -> u64 {
+        self.start()
+    }
+}
+
+fn direction(permission: Permission) -> DataDirection {
+    match permission {
+        Permission::Read => DataDirection::ToDevice,
+        Permission::Write => DataDirection::FromDevice,
+        Permission::ReadWrite => DataDirection::Bidirectional,
     }
 }
 

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! The files of the driver that have no I/O, and what they allocate with.
+
+pub(crate) mod list;
+
+#[path = "../../../drivers/iommu/shadow.rs"]
+pub(crate) mod shadow;
+#[path = "../../../drivers/iommu/sorted.rs"]
+pub(crate) mod sorted;

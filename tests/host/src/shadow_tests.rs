@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Long random sequences of map operations with failures, and the edges of single functions.
+
+use crate::check::{check, decode, CommandFault, Fault, Operation, Piece, Sequence, BASES, PAGES};
+use crate::iommu::shadow::{must_block, Batch, Extent, Failure, Permission, PlanError, Shadow};
+use crate::wire::{self, AddressSpaceMode, ErrorCode};
+use proptest::prelude::*;
+
+const PAGE: u64 = wire::IOMMU_PAGE_SIZE;
+
+/// Short pieces at few places, so that neighbours often merge and maps often share extents.
+fn piece() -> impl Strategy<Value = Piece> {
+    let piece = (0..PAGES, 1u64..8, 0u64..4, 0u8..3);
+    piece.prop_map(|(page, count, shift, permission)| Piece {
+        page,
+        count,
+        // Most are alike.
+        shift: shift.saturating_sub(2),
+        permission: permission.saturating_sub(1),
+    })
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        6 => piece().prop_map(Operation::Map),
+        4 => (0..PAGES, 1u64..8).prop_map(|(page, count)| Operation::Unmap(page, count)),
+        1 => (0..PAGES, 1..PAGES).prop_map(|(page, count)| Operation::Unmap(page, count)),
+        3 => proptest::collection::vec(piece(), 0..20).prop_map(Operation::SetMap),
+        3 => piece().prop_map(Operation::SetMapWith),
+        3 => (0..PAGES, 1u64..8).prop_map(|(page, count)| Operation::SetMapWithout(page, count)),
+        1 => Just(Operation::Reset),
+        1 => Just(Operation::ResetMap),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let command = prop_oneof![
+        3 => Just(CommandFault::Refused(ErrorCode::NoSpace)),
+        1 => Just(CommandFault::Refused(ErrorCode::StaleGeneration)),
+        2 => Just(CommandFault::NotIssued),
+        1 => any::<bool>().prop_map(|carried_out| CommandFault::NoAnswer { carried_out }),
+    ];
+    prop_oneof![
+        3 => (0u32..4, command).prop_map(|(turn, fault)| Fault::Command(turn, fault)),
+        1 => (0u32..8).prop_map(Fault::Allocation),
+    ]
+}
+
+fn sequence() -> impl Strategy<Value = Sequence> {
+    let step = (operation(), proptest::option::weighted(0.2, fault()));
+    (
+        proptest::sample::select(BASES.to_vec()),
+        prop_oneof![2 => Just(64usize), 1 => 1usize..16],
+        1u16..6,
+        proptest::collection::vec(step, 1..120),
+    )
+        .prop_map(|(base, limit, max_batch, steps)| Sequence {
+            base,
+            limit,
+            max_batch,
+            steps,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn driver_card_and_model_agree(sequence in sequence()) {
+        check(&sequence);
+    }
+
+    #[test]
+    fn bytes_are_sequences(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        check(&decode(&bytes));
+    }
+}
+
+/// What the fuzzer has found worth keeping, and what it begins with.
+#[test]
+fn seeds_of_the_fuzzer_hold() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds");
+    let mut count = 0;
+    for seed in std::fs::read_dir(folder).expect("the folder of seeds") {
+        check(&decode(&std::fs::read(seed.unwrap().path()).unwrap()));
+        count += 1;
+    }
+    assert!(count > 0, "no seeds in {folder}");
+}
+
+fn extent(iova: u64, bus: u64, length: u64) -> Extent {
+    Extent {
+        iova,
+        bus,
+        length,
+        permission: Permission::ReadWrite,
+    }
+}
+
+#[test]
+fn both_ends_of_the_address_range_are_usable() {
+    assert!(extent(0, 0, PAGE).is_valid(64, 64));
+    assert!(extent(u64::MAX - PAGE + 1, 0, PAGE).is_valid(64, 64));
+    assert!(extent(0, 0, 1 << 63).is_valid(64, 64));
+    assert!(extent(1 << 63, 0, 1 << 63).is_valid(64, 64));
+    assert!(extent((1 << 48) - PAGE, 0, PAGE).is_valid(48, 52));
+}
+
+#[test]
+fn what_the_card_cannot_have_is_refused() {
+    for (extent, what) in [
+        (extent(0, 0, 0), "empty"),
+        (extent(1, 0, PAGE), "unaligned start"),
+        (extent(0, 512, PAGE), "unaligned bus address"),
+        (extent(0, 0, PAGE + 1), "unaligned length"),
+        (extent(u64::MAX - PAGE + 1, 0, 2 * PAGE), "wraps"),
+        (extent(0, u64::MAX - PAGE + 1, 2 * PAGE), "bus wraps"),
+    ] {
+        assert!(!extent.is_valid(64, 64), "{what}");
+    }
+    let beyond_iova = extent((1 << 48) - PAGE, 0, 2 * PAGE);
+    assert!(!beyond_iova.is_valid(48, 64), "beyond the IOVA bits");
+    let beyond_bus = extent(0, (1 << 40) - PAGE, 2 * PAGE);
+    assert!(!beyond_bus.is_valid(64, 40), "beyond the bus bits");
+}
+
+fn shadow() -> Shadow {
+    Shadow::new(AddressSpaceMode::Blocked, 1)
+}
+
+/// Applies a plan on a card that takes everything.
+fn apply(shadow: &mut Shadow, plan: crate::iommu::shadow::Plan) -> Vec<wire::Extent> {
+    let mut sent = Vec::new();
+    let mut batch = Batch::new(64).unwrap();
+    let result = shadow.apply(plan, &mut batch, |_, generation, changes| {
+        sent.extend_from_slice(changes);
+        Ok::<_, ()>(generation + 1)
+    });
+    assert_eq!(result, Ok(()));
+    sent
+}
+
+#[test]
+fn neighbours_across_the_middle_do_not_overflow() {
+    let halves = [extent(0, 0, 1 << 63), extent(1 << 63, 1 << 63, 1 << 63)];
+    let mut shadow = shadow();
+    for half in halves {
+        let plan = shadow.plan_add(half).unwrap();
+        assert_eq!(apply(&mut shadow, plan).len(), 1);
+    }
+    // All 2^64 bytes have a length that no message can carry, so the halves stay apart.
+    assert!(shadow.extents().iter().eq(&halves));
+    let plan = shadow.plan_all(halves.into_iter()).unwrap();
+    assert!(apply(&mut shadow, plan).is_empty());
+    // And both go at once.
+    let plan = shadow.plan_remove(0, u64::MAX).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 2);
+    assert_eq!(shadow.extents().len(), 0);
+}
+
+#[test]
+fn a_hole_in_an_extent_leaves_both_ends() {
+    let mut shadow = shadow();
+    let plan = shadow.plan_add(extent(0, 16 * PAGE, 8 * PAGE)).unwrap();
+    apply(&mut shadow, plan);
+    let plan = shadow.plan_remove(3 * PAGE, 5 * PAGE - 1).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 3);
+    let rest = [
+        extent(0, 16 * PAGE, 3 * PAGE),
+        extent(5 * PAGE, 21 * PAGE, 3 * PAGE),
+    ];
+    assert!(shadow.extents().iter().eq(&rest));
+}
+
+#[test]
+fn nonsense_is_not_planned() {
+    let mut shadow = shadow();
+    for (first, last) in [
+        (1, PAGE - 1),
+        (0, PAGE - 2),
+        (PAGE, 0),
+        (2 * PAGE, PAGE - 1),
+    ] {
+        let plan = shadow.plan_remove(first, last);
+        assert_eq!(
+            plan.err(),
+            Some(PlanError::Invalid),
+            "{first:#x} to {last:#x}"
+        );
+    }
+    let overlap = [extent(0, 0, 2 * PAGE), extent(PAGE, 0, PAGE)];
+    let unsorted = [extent(PAGE, 0, PAGE), extent(0, 0, PAGE)];
+    for extents in [overlap, unsorted] {
+        let plan = shadow.plan_all(extents.into_iter());
+        assert_eq!(plan.err(), Some(PlanError::Overlap));
+    }
+}
+
+#[test]
+fn only_an_addition_that_surely_failed_leaves_a_space_open() {
+    assert!(!must_block(Failure::Unchanged, false));
+    assert!(must_block(Failure::Unchanged, true));
+    assert!(must_block(Failure::Unknown, false));
+    assert!(must_block(Failure::Unknown, true));
+}
+
+/// A map with very many ranges costs what its changes cost.
+#[test]
+fn a_change_in_a_large_map_is_as_small_as_in_a_small_one() {
+    let mut shadow = shadow();
+    // Every other page, so that nothing merges.
+    let maps = || (0..65536u64).map(|index| extent(2 * index * PAGE, 2 * index * PAGE, PAGE));
+    let plan = shadow.plan_all(maps()).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 65536);
+    let middle = 65535 * PAGE;
+    let plan = shadow.plan_add(extent(middle, middle, PAGE)).unwrap();
+    // Both neighbours are joined.
+    assert_eq!(apply(&mut shadow, plan).len(), 3);
+    let plan = shadow.plan_remove(middle, middle + PAGE - 1).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 3);
+    let plan = shadow.plan_all(maps()).unwrap();
+    assert!(apply(&mut shadow, plan).is_empty());
+}
