@@ -79,7 +79,10 @@ impl core::fmt::Display for Groups<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
 
-        for (group, _) in (0..).zip(self.group_asid).filter(|(_, asid)| **asid == self.asid) {
+        for (group, _) in (0..)
+            .zip(self.group_asid)
+            .filter(|(_, asid)| **asid == self.asid)
+        {
             write!(f, "{separator}{group}")?;
             separator = ",";
         }

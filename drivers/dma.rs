@@ -2,10 +2,12 @@
 
 //! Memory that a card accesses.
 
+pub(crate) mod bounce;
 mod iova;
 mod mapping;
 mod pages;
 pub(crate) mod ring;
+mod slots;
 
 pub(crate) use self::{
     iova::Linked,

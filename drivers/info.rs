@@ -118,8 +118,6 @@ impl Info {
         };
         let missing = if translation == Translation::Platform {
             Some("an on-chip IOMMU")
-        } else if translation == Translation::OnChip {
-            Some("1:1 address spaces")
         } else if !capabilities.split_ring() {
             Some("split virtqueues")
         } else {

@@ -38,6 +38,7 @@ use crate::{
         commands,
         CommandError, //
     },
+    dma::bounce::Piece,
     info::Translation,
     vdpa::{
         Iotlb,
@@ -59,6 +60,7 @@ use shadow::{
     Batch,
     Extent,
     Failure,
+    Permission,
     Plan,
     PlanError,
     Shadow, //
@@ -91,11 +93,22 @@ impl From<PlanError> for CommandError {
 ///
 /// # Invariants
 ///
-/// As long as the card is alive, it holds exactly what `shadow` says, which is what `ranges` merge to.
+/// As long as the card is alive, it holds exactly what `shadow` says. `mapped_by` is whose memory that is: a process's is
+/// what `ranges` merge to; for the kernel's there are no `ranges`. It is [`None`] unless the address space translates.
 pub(crate) struct AddressSpace {
     number: u16,
     shadow: Shadow,
     ranges: Sorted<Arc<Range>>,
+    mapped_by: Option<Owner>,
+}
+
+/// Whose memory an address space translates to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// A process, through vhost-vdpa.
+    Process,
+    /// The kernel, through virtio-vdpa on a card without a 1:1 mode.
+    Kernel,
 }
 
 impl AddressSpace {
@@ -121,6 +134,7 @@ impl AddressSpace {
             number: created.address_space.get(),
             shadow: Shadow::new(mode, created.generation.get()),
             ranges: Sorted::new(),
+            mapped_by: None,
         })
     }
 
@@ -129,8 +143,12 @@ impl AddressSpace {
         self.number
     }
 
-    /// Whether its owner has mapped it, so that a queue whose owner is not trusted may run through it.
-    pub(crate) fn is_mapped(&self) -> bool {
+    /// Whether it translates, and to memory of `owner`, so that a queue of this owner may run through it.
+    pub(crate) fn is_mapped_by(&self, owner: Owner) -> bool {
+        self.is_mapped() && self.mapped_by == Some(owner)
+    }
+
+    fn is_mapped(&self) -> bool {
         self.shadow.mode() == AddressSpaceMode::Translated
     }
 
@@ -185,6 +203,7 @@ impl AddressSpace {
             .plan_all(ranges.iter().map(|range| range.extent()))?;
 
         self.apply(card, plan)?;
+        self.mapped_by = Some(Owner::Process);
         // The old ranges that aren't in the new list go here, after the card has let go of them.
         self.ranges = ranges;
         Ok(())
@@ -261,6 +280,9 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         map: &Map,
     ) -> Result<(), CommandError> {
+        if self.mapped_by == Some(Owner::Kernel) {
+            return Err(CommandError::NotIssued(EBUSY));
+        }
         let place = self.ranges.find(map.start());
         let before = self.ranges.before(place);
         let after = self.ranges.get(place);
@@ -274,6 +296,7 @@ impl AddressSpace {
         let range = Range::map(dev, map, &card.info).map_err(CommandError::NotIssued)?;
         let plan = self.shadow.plan_add(range.extent())?;
         self.apply(card, plan)?;
+        self.mapped_by = Some(Owner::Process);
         // There is room for it.
         self.ranges.insert(range);
         Ok(())
@@ -310,12 +333,62 @@ impl AddressSpace {
             return Ok(());
         };
 
+        // With the last range its owner is gone, too: on to the default, by one command as well.
+        if count == self.ranges.len() {
+            return self.set_mode(card, Self::default_mode(card));
+        }
+
         let plan = self.shadow.plan_remove(first.key(), last)?;
         self.apply(card, plan)?;
         // The card has let go of them.
         for _ in 0..count {
             drop(self.ranges.remove(self.ranges.find(removed.first())));
         }
+        Ok(())
+    }
+
+    /// Makes the address space translate the kernel's own memory in `pieces`, sorted by address, and nothing else;
+    /// with none, puts it back to its default mode. The memory must stay until it was left out of a later call, or
+    /// that call failed. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a process has mapped the address space, `EINVAL` for a piece that the card can't have; else as
+    /// [`Self::set_map()`]. After an error the address space is blocked, unless it never was the kernel's.
+    pub(crate) fn set_kernel_map(&mut self, card: &Card, pieces: &[Piece]) -> Result<(), MapError> {
+        self.try_set_kernel_map(card, pieces).map_err(|error| {
+            let removes = self.mapped_by == Some(Owner::Kernel);
+            self.failed(card, error, removes)
+        })
+    }
+
+    fn try_set_kernel_map(&mut self, card: &Card, pieces: &[Piece]) -> Result<(), CommandError> {
+        if self.mapped_by == Some(Owner::Process) {
+            return Err(CommandError::NotIssued(EBUSY));
+        }
+        if pieces.is_empty() {
+            // It may have been blocked after a failure, and there is nothing to tell then.
+            return match self.shadow.mode() == Self::default_mode(card) {
+                true => Ok(()),
+                false => self.set_mode(card, Self::default_mode(card)),
+            };
+        }
+
+        let extents = pieces.iter().map(|piece| Extent {
+            iova: piece.iova,
+            bus: piece.bus,
+            length: piece.len,
+            permission: Permission::ReadWrite,
+        });
+        if !extents
+            .clone()
+            .all(|extent| extent.is_valid(card.info.iova_bits, card.info.bus_bits))
+        {
+            return Err(CommandError::NotIssued(EINVAL));
+        }
+        let plan = self.shadow.plan_all(extents)?;
+        self.apply(card, plan)?;
+        self.mapped_by = Some(Owner::Kernel);
         Ok(())
     }
 
@@ -369,6 +442,7 @@ impl AddressSpace {
             // A card that is cut off reaches nothing, so the memory may go back.
             self.shadow.lost();
             self.ranges = Sorted::new();
+            self.mapped_by = None;
         }
     }
 
@@ -378,6 +452,7 @@ impl AddressSpace {
         // INVARIANT: The card has dropped all extents and is in this mode.
         self.shadow.set_mode(mode, updated.generation.get());
         self.ranges = Sorted::new();
+        self.mapped_by = None;
         Ok(())
     }
 

@@ -4,8 +4,8 @@
 //! `/sys/kernel/debug/kunit/<suite>/results` until it is unloaded.
 //!
 //! - Suites: [`lifetime`], [`operations`], [`callbacks`], [`iotlb`] for the vDPA abstraction; [`mapping`],
-//!   [`page_refs`], [`ring`] for memory; [`address_space`], [`map_failures`], [`card`], [`net_device`] for
-//!   the driver.
+//!   [`page_refs`], [`ring`], [`bounce`] for memory; [`address_space`], [`map_failures`], [`card`],
+//!   [`net_device`], [`explicit`] for the driver.
 //! - What they stand on: [`sys`], the C glue; [`bus`], the vDPA core's side of a device; [`device`], a
 //!   vDPA device that notes what happens to it; [`memory`], pages and an IOTLB as vhost has them;
 //!   [`trace`], which notes in what order the driver gives memory back; [`fixture`], a card; [`cp`], its
@@ -31,11 +31,13 @@ macro_rules! check {
 }
 
 mod address_space;
+mod bounce;
 pub(crate) mod bus;
 mod callbacks;
 mod card;
 pub(crate) mod cp;
 mod device;
+mod explicit;
 mod fixture;
 mod iotlb;
 mod lifetime;

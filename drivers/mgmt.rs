@@ -6,6 +6,7 @@ use crate::{
     card::Card,
     info::Translation,
     net::{
+        explicit,
         is_valid_mac,
         operations::{
             NetVdpa,
@@ -56,10 +57,15 @@ pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
 /// The map operations that a device doesn't have. See `docs/architecture.md` for why.
 fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
     match translation {
-        Translation::OnChipIdentity => &[OptionalOp::DmaMap],
+        Translation::OnChipIdentity => &[OptionalOp::DmaMap, OptionalOp::GetBackendFeatures],
         // vhost removes every range at close if there is no `.set_map`, and the default translates nothing.
         Translation::OnChip => &[OptionalOp::SetMap, OptionalOp::ResetMap],
-        Translation::Platform => &[OptionalOp::SetMap, OptionalOp::ResetMap, OptionalOp::DmaMap],
+        Translation::Platform => &[
+            OptionalOp::SetMap,
+            OptionalOp::ResetMap,
+            OptionalOp::DmaMap,
+            OptionalOp::GetBackendFeatures,
+        ],
     }
 }
 
@@ -140,6 +146,7 @@ impl ManagementOperations for Manager {
             callbacks: device.callbacks().clone(),
             ngroups: device.num_groups(),
             nas: device.num_spaces(),
+            maps: explicit::maps(&device.share())?,
             without: absent_operations(self.card.info.translation),
         };
         let device = UnregisteredDevice::new(request, name, params, NetVdpa::new(device))?;

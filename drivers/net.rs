@@ -6,6 +6,7 @@
 //! The vDPA operations on it are in [`operations`], the configuration space in [`config`].
 
 pub(crate) mod config;
+pub(crate) mod explicit;
 pub(crate) mod operations;
 mod start;
 

@@ -39,6 +39,7 @@
 //!             callbacks: callbacks.clone(),
 //!             ngroups: 2,
 //!             nas: 2,
+//!             maps: KVec::new(),
 //!             without: &[],
 //!         };
 //!         let data = MyNet::new(config, callbacks);
@@ -63,6 +64,7 @@ mod bus_driver;
 mod callback;
 mod device;
 mod iotlb;
+mod map_ops;
 mod mgmt;
 mod operations;
 mod unregistered;
@@ -80,6 +82,10 @@ pub use self::{
         Iter,
         Map,
         Permission, //
+    },
+    map_ops::{
+        Buffer,
+        MapOperations, //
     },
     mgmt::{
         AddRequest,
@@ -103,3 +109,7 @@ pub use self::{
     },
     vtable::OptionalOp, //
 };
+
+/// The map stays across a reset, a bit of [`Operations::get_backend_features()`]. vhost derives it for devices
+/// that have [`Operations::reset_map()`] or leave translating to the platform.
+pub use self::bindings::VHOST_BACKEND_F_IOTLB_PERSIST;

@@ -2,10 +2,12 @@
 /*
  * Inline functions of the kernel that Rust code cannot call and rust/helpers does not have.
  *
- * The declarations on the other side are in mapping.rs, iova.rs and pages.rs.
+ * The declarations on the other side are in mapping.rs, iova.rs, pages.rs and bounce.rs.
  */
 
 #include <linux/dma-mapping.h>
+#include <linux/highmem.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 
@@ -122,4 +124,35 @@ void mooring_helper_iova_unlink(struct device *dev, struct dma_iova_state *state
 				size_t size, enum dma_data_direction dir, unsigned long attrs)
 {
 	dma_iova_unlink(dev, state, offset, size, dir, attrs);
+}
+
+phys_addr_t mooring_helper_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
+}
+
+/* Copies size bytes of memory at a physical address, which has to exist, to memory that a device may write to meanwhile. */
+void mooring_helper_copy_from_phys(void *to, phys_addr_t from, size_t size)
+{
+	while (size) {
+		size_t part = min_t(size_t, size, PAGE_SIZE - offset_in_page(from));
+
+		memcpy_from_page(to, pfn_to_page(PHYS_PFN(from)), offset_in_page(from), part);
+		to += part;
+		from += part;
+		size -= part;
+	}
+}
+
+/* The other way round. */
+void mooring_helper_copy_to_phys(phys_addr_t to, const void *from, size_t size)
+{
+	while (size) {
+		size_t part = min_t(size_t, size, PAGE_SIZE - offset_in_page(to));
+
+		memcpy_to_page(pfn_to_page(PHYS_PFN(to)), offset_in_page(to), from, part);
+		to += part;
+		from += part;
+		size -= part;
+	}
 }

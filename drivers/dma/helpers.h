@@ -7,9 +7,13 @@
 
 struct device;
 struct dma_iova_state;
+struct page;
 
 int mooring_helper_dma_mapping_error(struct device *dev, dma_addr_t addr);
 int mooring_helper_get_folios(unsigned long pfn, unsigned long end);
+phys_addr_t mooring_helper_page_to_phys(struct page *page);
+void mooring_helper_copy_from_phys(void *to, phys_addr_t from, size_t size);
+void mooring_helper_copy_to_phys(phys_addr_t to, const void *from, size_t size);
 void mooring_helper_put_folios(unsigned long pfn, unsigned long end);
 
 unsigned long mooring_helper_iova_granule(struct device *dev);

@@ -261,7 +261,7 @@ impl ControlProcessor {
                 self.enabled_in = Some(spaces.map(|space| space.get()));
                 Ok(Reply::default())
             }
-            Opcode::AddressSpaceCreate => self.create_space(),
+            Opcode::AddressSpaceCreate => self.create_space(arguments(command)?),
             Opcode::AddressSpaceDestroy => {
                 let arguments: wire::AddressSpaceSelect = arguments(command)?;
 
@@ -335,14 +335,16 @@ impl ControlProcessor {
         }))
     }
 
-    fn create_space(&mut self) -> Result<Reply, ErrorCode> {
+    fn create_space(&mut self, arguments: wire::AddressSpaceCreate) -> Result<Reply, ErrorCode> {
+        let mode = AddressSpaceMode::from_number(arguments.mode.get())
+            .ok_or(ErrorCode::InvalidArgument)?;
         let mut places = self.spaces.iter_mut().zip(0u16..);
         let (place, number) = places
             .find(|(place, _)| place.is_none())
             .ok_or(ErrorCode::NoResources)?;
 
         *place = Some(Space {
-            mode: AddressSpaceMode::Identity,
+            mode,
             generation: 1,
         });
         Ok(reply(wire::AddressSpaceCreated {

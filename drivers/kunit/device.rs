@@ -370,6 +370,7 @@ impl ManagementOperations for Manager {
                 _ => NGROUPS,
             },
             nas: NAS,
+            maps: KVec::new(),
             without: self.without,
         };
         *self.notes.callbacks.lock() = Some(callbacks.clone());

@@ -61,10 +61,15 @@ pub(super) struct TestCard {
 impl TestCard {
     /// A card that takes commands, and has its rings in memory of `parent`.
     pub(super) fn new(parent: &Parent) -> Result<Self> {
+        Self::of_kind(parent, Translation::OnChipIdentity)
+    }
+
+    /// One that translates in this way.
+    pub(super) fn of_kind(parent: &Parent, translation: Translation) -> Result<Self> {
         let registers = Registers::new()?;
         let doorbells = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let info = Info {
-            translation: Translation::OnChipIdentity,
+            translation,
             num_queues: cp::DEVICES * cp::QUEUES_PER_DEVICE,
             num_address_spaces: cp::SPACES,
             max_queue_size: 256,

@@ -300,6 +300,11 @@ long mooring_kunit_alloc_pages(unsigned int order)
 	return (long)page_to_pfn(page);
 }
 
+struct page *mooring_kunit_page(unsigned long pfn)
+{
+	return pfn_to_page(pfn);
+}
+
 void mooring_kunit_put_page(unsigned long pfn)
 {
 	put_page(pfn_to_page(pfn));

@@ -5,6 +5,7 @@
 #include <linux/types.h>
 
 struct device;
+struct page;
 struct pci_dev;
 struct vdpa_device;
 
@@ -26,6 +27,7 @@ int mooring_kunit_in_hardirq(void (*function)(void *data), void *data);
 
 long mooring_kunit_alloc_folio(unsigned int order);
 long mooring_kunit_alloc_pages(unsigned int order);
+struct page *mooring_kunit_page(unsigned long pfn);
 void mooring_kunit_put_page(unsigned long pfn);
 int mooring_kunit_page_refs(unsigned long pfn);
 unsigned long mooring_kunit_zero_page(void);

@@ -267,7 +267,8 @@ mod tests {
         let maps = Maps::of_pages(&pages, &[(0, 0)])?;
         to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
         // The address spaces of the buffers and of the rings, and whether both are mapped.
-        for (asid, ring_asid, mapped) in [(0, 0, true), (0, 2, false), (2, 0, false), (1, 2, false)] {
+        for (asid, ring_asid, mapped) in [(0, 0, true), (0, 2, false), (2, 0, false), (1, 2, false)]
+        {
             to_result(call!(vdev, set_group_asid, 0, asid))?;
             to_result(call!(vdev, set_group_asid, 2, ring_asid))?;
             start(&vdev)?;
@@ -283,7 +284,9 @@ mod tests {
             start(&vdev)?;
             check!(status(&vdev)? == STARTED);
             // The card has handed out its spaces in order.
-            check!(card.cp(|cp| cp.enabled_in()) == Some([asid, ring_asid].map(|asid| asid as u16)));
+            check!(
+                card.cp(|cp| cp.enabled_in()) == Some([asid, ring_asid].map(|asid| asid as u16))
+            );
             check!(to_result(call!(vdev, set_group_asid, 0, 0)) == Err(EBUSY));
             // SAFETY: The device is registered.
             unsafe { vdev.reset() }?;

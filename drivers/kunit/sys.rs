@@ -50,6 +50,7 @@ unsafe extern "C" {
     ) -> c_int;
     safe fn mooring_kunit_alloc_folio(order: c_uint) -> c_long;
     safe fn mooring_kunit_alloc_pages(order: c_uint) -> c_long;
+    safe fn mooring_kunit_page(pfn: c_ulong) -> *mut bindings::page;
     pub(super) fn mooring_kunit_put_page(pfn: c_ulong);
     fn mooring_kunit_page_refs(pfn: c_ulong) -> c_int;
     safe fn mooring_kunit_zero_page() -> c_ulong;
@@ -172,6 +173,11 @@ pub(super) fn alloc_folio(order: u32) -> Result<usize> {
 /// Allocates `1 << order` pages in a row that are a folio each; returns the number of the first.
 pub(super) fn alloc_pages(order: u32) -> Result<usize> {
     Ok(usize::try_from(mooring_kunit_alloc_pages(order))?)
+}
+
+/// The C structure of a page, if there is one for `pfn`.
+pub(super) fn page(pfn: usize) -> *mut bindings::page {
+    mooring_kunit_page(pfn as c_ulong)
 }
 
 /// References to the folio of a page that is memory.

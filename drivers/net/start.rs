@@ -4,12 +4,16 @@
 //! was not given.
 
 use super::{
+    explicit,
     NetDevice,
     VirtioState, //
 };
 use crate::{
     cmdq::commands,
-    iommu::AddressSpace,
+    iommu::{
+        AddressSpace,
+        Owner, //
+    },
     vdpa::BusDriver,
     wire, //
 };
@@ -18,10 +22,21 @@ use kernel::prelude::*;
 impl NetDevice {
     /// Whether a queue of this owner may run through a 1:1 address space.
     ///
-    /// virtio-vdpa is the kernel, which uses addresses that the DMA API gave it. Everybody else passes on
-    /// what an unprivileged process says, and has to map memory first.
-    fn may_use_identity(owner: BusDriver) -> bool {
-        matches!(owner, BusDriver::VirtioVdpa)
+    /// virtio-vdpa is the kernel, which uses addresses that the DMA API gave it, unless the card has no such
+    /// address spaces. Everybody else passes on what an unprivileged process says, and has to map memory first.
+    fn may_use_identity(&self, owner: BusDriver) -> bool {
+        matches!(owner, BusDriver::VirtioVdpa) && !explicit::needs_maps(&self.card)
+    }
+
+    /// Which address spaces the buffers and the rings of a queue of this owner are in.
+    fn asids_of(&self, state: &VirtioState, owner: BusDriver, idx: u16) -> Result<(u32, u32)> {
+        let (group, ring_group) = (self.group(idx), self.ring_group(idx));
+
+        match owner {
+            // Where `maps()` in `explicit` has put both.
+            BusDriver::VirtioVdpa if explicit::needs_maps(&self.card) => Ok((group, group)),
+            _ => Ok((state.asid(group)?, state.asid(ring_group)?)),
+        }
     }
 
     /// Starts queue `idx` on the card.
@@ -36,10 +51,13 @@ impl NetDevice {
         owner: BusDriver,
         idx: u16,
     ) -> Result {
-        let asid = state.asid(self.group(idx))?;
-        let ring_asid = state.asid(self.ring_group(idx))?;
+        let (asid, ring_asid) = self.asids_of(state, owner, idx)?;
         let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
-        let allow_identity = Self::may_use_identity(owner);
+        let allow_identity = self.may_use_identity(owner);
+        let mapped_by = match owner {
+            BusDriver::VirtioVdpa => Owner::Kernel,
+            _ => Owner::Process,
+        };
 
         // The locks are held until the card runs the queue, so that the spaces can't change in between. The
         // card checks the same by itself, and refuses to make a space 1:1 while the queue runs through it.
@@ -59,8 +77,8 @@ impl NetDevice {
             false => (high_space, low_space),
         };
         if !allow_identity {
-            self.check_mapped(idx, asid, space)?;
-            self.check_mapped(idx, ring_asid, ring_space)?;
+            self.check_mapped(idx, asid, space, mapped_by)?;
+            self.check_mapped(idx, ring_asid, ring_space, mapped_by)?;
         }
 
         let flags = match allow_identity {
@@ -75,8 +93,8 @@ impl NetDevice {
     }
 
     /// Fails with `EPERM` unless the owner of queue `idx` has mapped the address space.
-    fn check_mapped(&self, idx: u16, asid: u32, space: &AddressSpace) -> Result {
-        if space.is_mapped() {
+    fn check_mapped(&self, idx: u16, asid: u32, space: &AddressSpace, owner: Owner) -> Result {
+        if space.is_mapped_by(owner) {
             return Ok(());
         }
         if let Some(count) = self.complaints.count() {

@@ -4,6 +4,7 @@
 
 use super::{
     bindings,
+    map_ops::Space,
     BusDriver,
     Callbacks,
     Operations, //
@@ -48,6 +49,8 @@ pub struct Device<T: Operations> {
     pub(super) ops: Opaque<bindings::vdpa_config_ops>,
     pub(super) bus_driver: Atomic<u32>,
     pub(super) callbacks: Arc<Callbacks>,
+    /// By the number of a group of virtqueues, if virtio-vdpa's memory is mapped by the driver. Does not change.
+    pub(super) maps: KVec<Space>,
     pub(super) data: T,
 }
 
@@ -160,6 +163,8 @@ impl<T: Operations> Device<T> {
         // SAFETY: By the safety requirements. `data` has been pinned and is dropped in place.
         unsafe {
             core::ptr::drop_in_place(&raw mut (*ptr).data);
+            // After the data, by which the device has let go of memory that these may still own.
+            core::ptr::drop_in_place(&raw mut (*ptr).maps);
             core::ptr::drop_in_place(&raw mut (*ptr).callbacks);
         }
     }

@@ -4,6 +4,11 @@
 
 use super::{
     bindings,
+    map_ops::{
+        MapOperations,
+        Space,
+        MAP_OPS, //
+    },
     mgmt::{
         AddRequest,
         ManagementOperations, //
@@ -45,6 +50,9 @@ pub struct DeviceParams<'a> {
     pub ngroups: u32,
     /// Number of address spaces.
     pub nas: u32,
+    /// Who maps the memory that virtio-vdpa uses, by the number of the virtqueues' group; empty if the device can use
+    /// what the DMA API maps for the parent.
+    pub maps: KVec<Arc<dyn MapOperations>>,
     /// Operations that this device lacks although the driver implements them.
     pub without: &'a [OptionalOp],
 }
@@ -65,8 +73,8 @@ pub struct UnregisteredDevice<'r, T: Operations> {
 impl<'r, T: Operations> UnregisteredDevice<'r, T> {
     /// Allocates a device, named `name`, and initialises the driver's data.
     ///
-    /// Address translation is by physical addresses (`use_va` is off), and buffers of virtio-vdpa
-    /// are mapped for the parent.
+    /// Address translation is by physical addresses (`use_va` is off). Buffers of virtio-vdpa are
+    /// mapped for the parent, unless the device has [`DeviceParams::maps`].
     ///
     /// May sleep.
     ///
@@ -89,19 +97,23 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         }
 
         let parent = request.parent_raw();
+        let maps = Space::make(request.parent(), params.maps)?;
+        let map_ops = match maps.is_empty() {
+            true => core::ptr::null(),
+            false => &raw const MAP_OPS,
+        };
 
         // kmalloc() aligns to the largest power of two that divides the size, so the size has to be
         // a multiple of the alignment. It is, for any Rust type.
         const_assert!(size_of::<Device<T>>() % align_of::<Device<T>>() == 0);
 
-        // SAFETY: `parent` is valid; the table is static; there are no mapping operations of our
-        // own; the size is that of a structure which starts with a `vdpa_device`; the name is
+        // SAFETY: `parent` is valid; the tables are static; the size is that of a structure which starts with a `vdpa_device`; the name is
         // copied.
         let vdev = from_err_ptr(unsafe {
             bindings::__vdpa_alloc_device(
                 parent,
                 &VTable::<T>::OPS,
-                core::ptr::null(),
+                map_ops,
                 params.ngroups,
                 params.nas,
                 Layout::new::<Device<T>>().size(),
@@ -118,7 +130,7 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         // whose `vdev` is initialised.
         unsafe {
             let ops = Opaque::cast_into(&raw const (*this).ops);
-            ops.write(VTable::<T>::without(params.without));
+            ops.write(VTable::<T>::table(params.without, !maps.is_empty()));
 
             (*vdev).config = ops;
             (*vdev).vmap.dma_dev = parent;
@@ -135,6 +147,7 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         // SAFETY: As above.
         unsafe {
             (&raw mut (*this).callbacks).write(params.callbacks);
+            (&raw mut (*this).maps).write(maps);
             (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
         }
 

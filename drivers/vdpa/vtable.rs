@@ -133,9 +133,11 @@ impl<T: Operations> VTable<T> {
         }
     };
 
-    /// The table without some of the optional operations.
-    pub(super) fn without(absent: &[OptionalOp]) -> bindings::vdpa_config_ops {
+    /// The table without some of the optional operations, of a device that maps virtio-vdpa's memory or not.
+    pub(super) fn table(absent: &[OptionalOp], maps: bool) -> bindings::vdpa_config_ops {
         let mut ops = Self::OPS;
+
+        ops.get_vq_map = optional!(maps, Self::get_vq_map);
 
         for op in absent {
             match op {

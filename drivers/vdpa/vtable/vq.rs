@@ -9,6 +9,7 @@ use super::{
 };
 use crate::vdpa::{
     callback::Target,
+    map_ops::Space,
     VqAddress,
     VqState, //
 };
@@ -233,6 +234,25 @@ impl<T: Operations> VTable<T> {
     ) -> u32 {
         // SAFETY: By the safety requirements.
         unsafe { Self::dev_with_vq(vdev, idx) }.map_or(0, |dev| T::get_vq_desc_group(dev, idx))
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`].
+    pub(super) unsafe extern "C" fn get_vq_map(
+        vdev: *mut bindings::vdpa_device,
+        idx: u16,
+    ) -> bindings::virtio_map {
+        // SAFETY: By the safety requirements.
+        let dev = unsafe { Self::dev_with_vq(vdev, idx) };
+
+        Space::token(dev.and_then(|dev| {
+            let group = match T::HAS_GET_VQ_GROUP {
+                true => T::get_vq_group(dev, idx),
+                false => 0,
+            };
+            dev.maps.get(usize::try_from(group).ok()?)
+        }))
     }
 
     /// # Safety

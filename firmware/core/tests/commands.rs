@@ -8,7 +8,7 @@ use mock::{ask, command, create, execute, Call, Firmware, Mock};
 use mooring_firmware::hal::{Fault, QueueFailure, QueueRole, ReceiveFilter};
 use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
-    AddressSpaceSelect, AddressSpaceUpdate, AddressSpaceUpdated, DeviceCreate, DeviceCreated,
+    AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, DeviceCreate, DeviceCreated,
     DeviceSetFeatures, DeviceStatistics, ErrorCode, EventKind, Extent, ExtentOperation, NetSetMac,
     Opcode, QueueEnable, QueueErrorReason, NO_ADDRESS_SPACE, NO_DEVICE, UPDATE_BEGIN,
     UPDATE_COMMIT,
@@ -392,6 +392,53 @@ fn an_update_is_refused_as_a_whole() {
     assert_eq!(result.extents.get(), 20);
     let (first, _) = Extent::read_from_prefix(&mock.payload).expect("an extent");
     assert_eq!(first, mock.spaces[0].extents[3]);
+}
+
+#[test]
+fn card_without_identity_refuses_it_and_offers_all_else() {
+    let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
+    mock.capabilities.identity = false;
+    let identity = AddressSpaceCreate {
+        mode: (AddressSpaceMode::Identity as u16).into(),
+    };
+    assert_eq!(
+        ask::<AddressSpaceCreated>(
+            &mut firmware,
+            &mut mock,
+            Opcode::AddressSpaceCreate,
+            &identity
+        )
+        .err(),
+        Some(ErrorCode::NotSupported)
+    );
+    // The refusal has taken nothing: all spaces are to be had, blocked.
+    let spaces: Vec<u16> = (0..mock.capabilities.address_spaces)
+        .map(|_| {
+            space(&mut firmware, &mut mock, AddressSpaceMode::Blocked)
+                .address_space
+                .get()
+        })
+        .collect();
+    for &number in &spaces {
+        let arguments = AddressSpaceSetMode {
+            address_space: number.into(),
+            mode: (AddressSpaceMode::Identity as u16).into(),
+        };
+        assert_eq!(
+            ask::<AddressSpaceUpdated>(
+                &mut firmware,
+                &mut mock,
+                Opcode::AddressSpaceSetMode,
+                &arguments
+            )
+            .err(),
+            Some(ErrorCode::NotSupported)
+        );
+        assert_eq!(
+            mock.spaces[usize::from(number)].mode,
+            Some(AddressSpaceMode::Blocked)
+        );
+    }
 }
 
 #[test]

@@ -13,6 +13,12 @@ pub mod check;
 mod iommu;
 
 #[cfg(test)]
+#[path = "../../../drivers/dma/slots.rs"]
+mod slots;
+
+#[cfg(test)]
 mod shadow_tests;
+#[cfg(test)]
+mod slots_tests;
 #[cfg(test)]
 mod sorted_tests;

@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Memory of the kernel for a device that translates only what it was told: rings, and a bounce pool.
+//!
+//! The virtio core maps buffers in atomic context, and telling the card takes a command, which sleeps. So the
+//! card is told once, when the first ring of an address space is allocated: of a pool, through which all
+//! buffers are copied from then on. What the device can reach is the rings and the pool, and nothing else of
+//! the kernel's memory, whatever it does. The price is a copy of each frame.
+//!
+//! The card is told that the pool is gone when the last ring is freed. The pool's memory follows, unless
+//! somebody has buffers mapped still, against the rules; then it stays until that is over.
+//!
+//! # What the device gets to see
+//!
+//! The pool begins zeroed, and holds nothing that was not sent to this device or came from it. Slots for
+//! receiving are zeroed each time they are taken, so that what reaches the kernel is what the device wrote
+//! now, and never another buffer's data. A part of a buffer that the device does not write to reads as zero
+//! therefore, where the DMA API would leave what was there.
+//!
+//! # Addresses
+//!
+//! The pool begins at [`POOL_BASE`]. Each ring has a window of its own above [`RING_BASE`]. All of it lies
+//! below 4 GiB, which every card can translate, and not at 0, where stray addresses lead.
+
+use super::slots::{
+    Loan,
+    Slot,
+    Slots, //
+};
+use crate::vdpa::{
+    Buffer,
+    MapOperations, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    device::{
+        self,
+        Bound, //
+    },
+    dma::{
+        Coherent,
+        DataDirection,
+        DmaAddress, //
+    },
+    new_mutex, new_spinlock_irq,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+};
+
+// `struct page` has members of no size in some configurations, which is fine in C and in Rust.
+#[allow(improper_ctypes)]
+unsafe extern "C" {
+    // In helpers.c.
+    fn mooring_helper_page_to_phys(page: *mut bindings::page) -> u64;
+    fn mooring_helper_copy_from_phys(to: *mut c_void, from: u64, len: usize);
+    fn mooring_helper_copy_to_phys(to: u64, from: *const c_void, len: usize);
+}
+
+/// Bytes in a slot: a frame of the usual size fits.
+const SLOT: usize = 2048;
+
+/// The largest buffer, above what virtio-net sends with the largest MTU.
+const MAX_BUFFER: usize = 128 << 10;
+
+/// Sizes of the pieces that a pool is made of, as base 2 logarithms: the first that can be had.
+const CHUNKS: [usize; 3] = [18, 15, PAGE_SHIFT];
+
+/// Where the pool begins.
+const POOL_BASE: u64 = 1 << 30;
+
+/// Most slots of a pool, which is 16 MiB.
+const MAX_SLOTS: usize = 8192;
+
+/// Fewest slots of a pool: half of them have room for a buffer of the largest size.
+const MIN_SLOTS: usize = 2 * MAX_BUFFER / SLOT;
+
+/// Where the first ring's window begins.
+const RING_BASE: u64 = 1 << 31;
+
+/// Distance from one ring's window to the next. A ring of 32768 entries needs less than half.
+const RING_WINDOW: u64 = 2 << 20;
+
+/// Most rings of an address space.
+const MAX_RINGS: u64 = 1024;
+
+const _: () = assert!(POOL_BASE + (MAX_SLOTS * SLOT) as u64 <= RING_BASE);
+const _: () = assert!(RING_BASE + MAX_RINGS * RING_WINDOW <= 1 << 32);
+
+/// Slots that a buffer of `len` bytes takes.
+pub(crate) const fn slots(len: usize) -> usize {
+    len.div_ceil(SLOT)
+}
+
+/// A piece of memory that a device shall reach for reading and writing: whole pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// First address that the device uses.
+    pub(crate) iova: u64,
+    /// First bus address.
+    pub(crate) bus: u64,
+    /// In bytes.
+    pub(crate) len: u64,
+}
+
+/// An address space of a device, for the kernel's own memory.
+pub(crate) trait Target: Send + Sync {
+    /// Makes the device translate `pieces`, which are sorted by address, and nothing else. With none, the
+    /// address space goes back to its default. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// Any. The device then reaches what it reached before, if all of that is in `pieces`, or nothing.
+    fn translate(&self, pieces: &[Piece]) -> Result;
+}
+
+/// A ring.
+struct Ring {
+    iova: u64,
+    memory: Coherent<[u8]>,
+}
+
+/// What changes in process context only.
+struct Rings {
+    rings: KVec<Ring>,
+    /// What the device was told, by the address.
+    pieces: KVec<Piece>,
+}
+
+/// The memory of a pool.
+///
+/// # Invariants
+///
+/// Each of `chunks` has `1 << shift` bytes, a multiple of the page size.
+struct Memory {
+    chunks: KVec<Coherent<[u8]>>,
+    shift: usize,
+}
+
+impl Memory {
+    /// Allocates `size` bytes at least, zeroed.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no memory.
+    fn new(dev: &device::Device<Bound>, size: usize) -> Result<Self> {
+        let mut result = Err(ENOMEM);
+
+        for shift in CHUNKS {
+            let count = (size >> shift) + usize::from(size & ((1 << shift) - 1) != 0);
+            result = Self::of_chunks(dev, count, shift);
+            if result.is_ok() {
+                break;
+            }
+        }
+        result
+    }
+
+    fn of_chunks(dev: &device::Device<Bound>, count: usize, shift: usize) -> Result<Self> {
+        let mut chunks = KVec::with_capacity(count, GFP_KERNEL)?;
+
+        for _ in 0..count {
+            chunks.push(
+                Coherent::zeroed_slice(dev, 1 << shift, GFP_KERNEL | __GFP_NOWARN)?,
+                GFP_KERNEL,
+            )?;
+        }
+        // INVARIANT: All have this size, which is one of `CHUNKS`.
+        Ok(Self { chunks, shift })
+    }
+
+    /// What the device has to translate.
+    fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        let len = 1 << self.shift;
+
+        self.chunks
+            .iter()
+            .enumerate()
+            .map(move |(number, chunk)| Piece {
+                iova: POOL_BASE + number as u64 * len,
+                bus: chunk.dma_address(),
+                len,
+            })
+    }
+
+    /// Calls `access` with a pointer to each contiguous part of the `len` bytes from `offset`, how far that
+    /// part is from `offset`, and its size. Parts outside of the memory are left out.
+    fn for_each_part(
+        &self,
+        offset: usize,
+        len: usize,
+        mut access: impl FnMut(*mut c_void, usize, usize),
+    ) {
+        let mut done = 0;
+
+        while done < len {
+            let at = offset + done;
+            let size = 1 << self.shift;
+            let within = at & (size - 1);
+            let part = (size - within).min(len - done);
+            if let Some(chunk) = self.chunks.get(at >> self.shift) {
+                access(
+                    chunk.as_mut_ptr().cast::<u8>().wrapping_add(within).cast(),
+                    done,
+                    part,
+                );
+            }
+            done += part;
+        }
+    }
+
+    /// Copies a buffer to the pool.
+    ///
+    /// # Safety
+    ///
+    /// The buffer must exist: `len` bytes of memory at `phys`.
+    unsafe fn copy_in(&self, offset: usize, phys: u64, len: usize) {
+        self.for_each_part(offset, len, |pool, done, part| {
+            // SAFETY: The part lies within a chunk, and within the buffer by the safety requirements. The
+            // device may access the chunk meanwhile, which is why this is not a reference, and the copying is
+            // C's: what is there then is for the device to know.
+            unsafe { mooring_helper_copy_from_phys(pool, phys + done as u64, part) }
+        });
+    }
+
+    /// Copies from the pool to a buffer.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::copy_in()`], and nobody else may use the buffer.
+    unsafe fn copy_out(&self, offset: usize, phys: u64, len: usize) {
+        self.for_each_part(offset, len, |pool, done, part| {
+            // SAFETY: As in `copy_in()`.
+            unsafe { mooring_helper_copy_to_phys(phys + done as u64, pool, part) }
+        });
+    }
+
+    /// Zeroes a part of the pool.
+    fn zero(&self, offset: usize, len: usize) {
+        self.for_each_part(offset, len, |pool, _, part| {
+            // SAFETY: The part lies within a chunk, to which there are no references; see `copy_in()` for the device.
+            unsafe { core::ptr::write_bytes(pool.cast::<u8>(), 0, part) }
+        });
+    }
+}
+
+/// The pool.
+struct Pool {
+    memory: Arc<Memory>,
+    slots: Slots<KVVec<Slot>>,
+}
+
+/// The kernel's memory in an address space of a device. See the module's description.
+#[pin_data]
+pub(crate) struct Bounce {
+    target: KBox<dyn Target>,
+    slots: usize,
+    #[pin]
+    rings: Mutex<Rings>,
+    /// There as long as there are rings. Locked for a moment only, never while anything is copied.
+    #[pin]
+    pool: SpinLockIrq<Option<Pool>>,
+}
+
+impl Bounce {
+    /// Prepares for a pool of `slots` slots, or the nearest number that a pool can have. No memory is allocated before
+    /// it is needed.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no memory.
+    pub(crate) fn new(target: KBox<dyn Target>, slots: usize) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                target,
+                slots: slots.clamp(MIN_SLOTS, MAX_SLOTS),
+                rings <- new_mutex!(
+                    Rings {
+                        rings: KVec::new(),
+                        pieces: KVec::new(),
+                    },
+                    "Bounce::rings"
+                ),
+                pool <- new_spinlock_irq!(None, "Bounce::pool"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn new_pool(&self, dev: &device::Device<Bound>) -> Result<Pool> {
+        let mut slots = KVVec::new();
+        slots.resize(self.slots, Slot::FREE, GFP_KERNEL)?;
+
+        Ok(Pool {
+            memory: Arc::new(Memory::new(dev, self.slots * SLOT)?, GFP_KERNEL)?,
+            slots: Slots::new(slots),
+        })
+    }
+
+    /// Takes the pool's memory away if nobody uses it. The device can't reach it any more.
+    fn take_unused_pool(&self) -> Option<Pool> {
+        self.pool.lock().take_if(|pool| pool.slots.used() == 0)
+    }
+
+    /// The run of slots that `addr` is in: where its buffer begins in the pool, how far `addr` is from there,
+    /// and what it stands for.
+    fn find(&self, addr: DmaAddress) -> Option<(Arc<Memory>, usize, usize, Loan)> {
+        let offset = usize::try_from(addr.checked_sub(POOL_BASE)?).ok()?;
+        let pool = self.pool.lock();
+        let pool = (*pool).as_ref()?;
+        let (first, loan) = pool.slots.find(offset / SLOT)?;
+
+        Some((
+            pool.memory.clone(),
+            first * SLOT,
+            offset - first * SLOT,
+            loan,
+        ))
+    }
+
+    /// Calls `copy` with the place in the pool, the physical address and the size of what is mapped of the
+    /// `len` bytes at `addr`.
+    fn sync(&self, addr: DmaAddress, len: usize, copy: impl FnOnce(&Memory, usize, u64, usize)) {
+        if let Some((memory, begin, within, loan)) = self.find(addr) {
+            let len = len.min(loan.len.saturating_sub(within));
+
+            copy(&memory, begin + within, loan.phys + within as u64, len);
+        }
+    }
+}
+
+fn to_device(direction: DataDirection) -> bool {
+    matches!(
+        direction,
+        DataDirection::ToDevice | DataDirection::Bidirectional
+    )
+}
+
+fn from_device(direction: DataDirection) -> bool {
+    matches!(
+        direction,
+        DataDirection::FromDevice | DataDirection::Bidirectional
+    )
+}
+
+// SAFETY: Rings are coherent memory, which is kept in `rings` until it is freed. Buffers are accessed by
+// their loans, which `map()` makes and `unmap()` ends.
+unsafe impl MapOperations for Bounce {
+    fn alloc(
+        &self,
+        dev: &device::Device<Bound>,
+        len: usize,
+    ) -> Result<(NonNull<c_void>, DmaAddress)> {
+        let len = len.checked_next_multiple_of(PAGE_SIZE).ok_or(EINVAL)?;
+        if len == 0 || len as u64 >= RING_WINDOW {
+            return Err(EINVAL);
+        }
+        let memory: Coherent<[u8]> = Coherent::zeroed_slice(dev, len, GFP_KERNEL | __GFP_NOWARN)?;
+        let ptr = NonNull::new(memory.as_mut_ptr().cast()).ok_or(ENOMEM)?;
+        let mut guard = self.rings.lock();
+        let Rings { rings, pieces } = &mut *guard;
+
+        // The lowest window that is free: `rings` is sorted.
+        let number = rings
+            .iter()
+            .zip(0..)
+            .take_while(|(ring, number)| ring.iova == RING_BASE + number * RING_WINDOW)
+            .count();
+        let iova = RING_BASE + number as u64 * RING_WINDOW;
+        if number as u64 >= MAX_RINGS {
+            return Err(ENOSPC);
+        }
+
+        // A pool that has no rings belongs to buffers which should be gone; it may be in use all the same.
+        let mut new_pool = None;
+        if rings.is_empty() {
+            drop(self.take_unused_pool());
+            if self.pool.lock().is_none() {
+                new_pool = Some(self.new_pool(dev)?);
+            }
+        }
+        let mut wanted = KVec::new();
+        if let Some(pool) = &new_pool {
+            for piece in pool.memory.pieces() {
+                wanted.push(piece, GFP_KERNEL)?;
+            }
+        } else if rings.is_empty() {
+            let kept = (*self.pool.lock()).as_ref().map(|pool| pool.memory.clone());
+            for piece in kept.iter().flat_map(|memory| memory.pieces()) {
+                wanted.push(piece, GFP_KERNEL)?;
+            }
+        } else {
+            wanted.extend_from_slice(pieces, GFP_KERNEL)?;
+        }
+        let piece = Piece {
+            iova,
+            bus: memory.dma_address(),
+            len: len as u64,
+        };
+        // The rings' pieces are the last ones, in the order of the rings.
+        let place = (wanted.len() - rings.len()) + number;
+        wanted.reserve(1, GFP_KERNEL)?;
+        wanted
+            .insert_within_capacity(place, piece)
+            .map_err(|_| EINVAL)?;
+        rings.reserve(1, GFP_KERNEL)?;
+        rings
+            .insert_within_capacity(number, Ring { iova, memory })
+            .map_err(|_| EINVAL)?;
+
+        if let Err(error) = self.target.translate(&wanted) {
+            // The device does not reach the ring.
+            let _ = rings.remove(number);
+            return Err(error);
+        }
+        *pieces = wanted;
+        if let Some(pool) = new_pool {
+            *self.pool.lock() = Some(pool);
+        }
+        Ok((ptr, iova))
+    }
+
+    fn free(&self, ptr: NonNull<c_void>, addr: DmaAddress) {
+        let mut guard = self.rings.lock();
+        let Rings { rings, pieces } = &mut *guard;
+        let is = |ring: &Ring| ring.iova == addr && ring.memory.as_ptr().cast() == ptr.as_ptr();
+
+        let Some(index) = rings.iter().position(is) else {
+            return;
+        };
+        let Ok(ring) = rings.remove(index) else {
+            return;
+        };
+        match rings.is_empty() {
+            true => pieces.clear(),
+            false => pieces.retain(|piece| piece.iova != addr),
+        }
+        // If this fails, the device reaches nothing any more, and the owner is told by `target`.
+        let _ = self.target.translate(pieces);
+        drop(ring);
+        if rings.is_empty() {
+            drop(self.take_unused_pool());
+        }
+    }
+
+    unsafe fn map(
+        &self,
+        buffer: Buffer,
+        direction: DataDirection,
+        sync: bool,
+    ) -> Result<DmaAddress> {
+        if buffer.len > MAX_BUFFER {
+            return Err(EINVAL);
+        }
+        // SAFETY: By the safety requirements, the page exists.
+        let page = unsafe { mooring_helper_page_to_phys(buffer.page.as_ptr()) };
+        let loan = Loan {
+            phys: page + buffer.offset as u64,
+            len: buffer.len,
+            receive: direction == DataDirection::FromDevice,
+        };
+
+        let (memory, first) = {
+            let mut pool = self.pool.lock();
+            let pool = (*pool).as_mut().ok_or(ENXIO)?;
+            let first = pool.slots.take(slots(buffer.len), loan).ok_or(ENOSPC)?;
+            (pool.memory.clone(), first)
+        };
+        let offset = first * SLOT;
+        match sync && to_device(direction) {
+            // SAFETY: By the safety requirements, the buffer exists.
+            true => unsafe { memory.copy_in(offset, loan.phys, loan.len) },
+            false => memory.zero(offset, loan.len),
+        }
+        Ok(POOL_BASE + offset as u64)
+    }
+
+    unsafe fn unmap(&self, addr: DmaAddress, direction: DataDirection, sync: bool) {
+        let Some((memory, begin, 0, loan)) = self.find(addr) else {
+            return;
+        };
+
+        if sync && from_device(direction) {
+            // SAFETY: `map()` was promised that the buffer exists until this function returns, and by the
+            // safety requirements this isn't a second one on the way.
+            unsafe { memory.copy_out(begin, loan.phys, loan.len) };
+        }
+        // Before the slots are free, so that the pool can't go first and this be the last reference, which
+        // must not be dropped in atomic context.
+        drop(memory);
+        if let Some(pool) = (*self.pool.lock()).as_mut() {
+            pool.slots.release(begin / SLOT);
+        }
+    }
+
+    unsafe fn sync_for_cpu(&self, addr: DmaAddress, len: usize, direction: DataDirection) {
+        if from_device(direction) {
+            self.sync(addr, len, |memory, at, phys, len| {
+                // SAFETY: `map()` was promised that the buffer exists until it is unmapped, which by the safety
+                // requirements does not happen meanwhile.
+                unsafe { memory.copy_out(at, phys, len) }
+            });
+        }
+    }
+
+    unsafe fn sync_for_device(&self, addr: DmaAddress, len: usize, direction: DataDirection) {
+        if to_device(direction) {
+            self.sync(addr, len, |memory, at, phys, len| {
+                // SAFETY: As above.
+                unsafe { memory.copy_in(at, phys, len) }
+            });
+        }
+    }
+
+    fn max_mapping_size(&self) -> usize {
+        MAX_BUFFER
+    }
+}
