@@ -15,6 +15,12 @@ VDPA=/sys/bus/vdpa
 # own: off, strict or lazy. See scripts/vm --help.
 : "${IOMMU:=identity}" "${PLATFORM_IOMMU:=off}"
 
+# The mode of an address space that nobody has mapped.
+case $IOMMU in
+    identity) DEFAULT_MODE=identity ;;
+    *) DEFAULT_MODE=blocked ;;
+esac
+
 # limit SECONDS prints how long something may take here that may take so long on the stock kernel.
 limit() { echo $(($1 * SLOWDOWN)); }
 
@@ -39,10 +45,10 @@ card() {
 
 : "${CARDS:=$(find_cards)}"
 : "${LOOP:=pci/$(card 0)}" "${NETWORK:=pci/$(card 1)}" "${SMALL:=pci/$(card 2)}" "${POOR:=pci/$(card 8)}"
-export SLOWDOWN IOMMU PLATFORM_IOMMU CARDS LOOP NETWORK SMALL POOR
+export SLOWDOWN IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR
 
 # What the driver says of the cards that it refuses, each time it is loaded.
-REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|without 1:1 address spaces|control processor failed|card reports number of queues|went away while it was set up'
+REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|control processor failed|card reports number of queues|went away while it was set up'
 
 # ---- Saying what is wrong ----
 

@@ -38,7 +38,17 @@ test_card_with_another_interface_version_is_refused() { wrong_card 4 'card has i
 
 test_card_with_a_small_bar_is_refused() { wrong_card 5 'BAR 0 has 0x800 bytes, expected'; }
 
-test_card_without_1_to_1_spaces_is_refused() { wrong_card 9 'card has capabilities .*without 1:1'; }
+test_card_without_1_to_1_spaces_is_bound() {
+    add block0 "pci/$(card 9)"
+    same "the mode of a new address space" "$(field block0 0 mode)" blocked
+    bind block0 virtio_vdpa
+    within 10 has_interface block0
+    same "the mode under the kernel's rings" "$(field block0 0 mode)" translated
+    bind block0 vhost_vdpa
+    same "the mode once the rings are gone" "$(field block0 0 mode)" blocked
+    same "extents that are left" "$(field block0 0 extents)" 0
+    vdpa dev del block0
+}
 
 test_card_whose_processor_fails_is_refused() { wrong_card 10 '.*control processor failed with error 0xb007'; }
 
@@ -65,8 +75,8 @@ test_device_is_added_and_shown() {
     contains "its configuration" "$shown" "mtu 1400"
 }
 
-test_new_address_space_is_one_to_one() {
-    same mode "$(field life0 0 mode)" identity
+test_new_address_space_is_in_the_default_mode() {
+    same mode "$(field life0 0 mode)" "$DEFAULT_MODE"
     same extents "$(field life0 0 extents)" 0
     same bytes "$(field life0 0 bytes)" 0
 }

@@ -13,6 +13,8 @@ try() {
 
 test_device_describes_itself() { try info; }
 
+test_persistent_maps_are_offered() { contains "the backend features" "$(try info)" IOTLB_PERSIST; }
+
 test_frames_come_back_unchanged() { try loopback; }
 
 test_frames_come_back_with_doorbell_pages() { try loopback --doorbell; }

@@ -26,6 +26,15 @@ test_a_new_owner_does_not_inherit_the_map_of_the_previous_one() {
     try previous-owner
 }
 
+test_a_process_does_not_inherit_the_map_of_the_kernel() {
+    expect_log "$NOT_STARTED"
+    ensure u0 "$LOOP"
+    bind u0 virtio_vdpa
+    within 10 has_interface u0
+    bind u0 vhost_vdpa
+    try never
+}
+
 test_a_space_that_its_owner_emptied_serves_nothing() {
     allow_log "$NOT_STARTED"
     allow_log 'IOMMU fault|queue [01] stopped'

@@ -21,17 +21,22 @@ test_junk_is_refused_on_a_device_with_several_address_spaces() {
     vdpa dev del j1
 }
 
-test_failed_addition_leaves_the_old_map_serving() {
+# fail_batch VARIANT makes a batch fail. Without 1:1 address spaces the driver takes each change of a batch by itself, and
+# can say at once which one is bad.
+fail_batch() {
     allow_log 'IOMMU fault|queue [01] stopped'
     ensure j0 "$LOOP"
-    client batch-failure j0 --variant addition
+    case $IOMMU in
+        explicit) client batch-failure j0 --variant "$1" --told ;;
+        *) client batch-failure j0 --variant "$1" ;;
+    esac
 }
 
+test_failed_addition_leaves_the_old_map_serving() { fail_batch addition; }
+
 test_failed_removal_closes_the_space() {
-    expect_log 'address space 0 could not be updated: .*it is blocked'
-    allow_log 'IOMMU fault|queue [01] stopped'
-    ensure j0 "$LOOP"
-    client batch-failure j0 --variant removal
+    [ "$IOMMU" = explicit ] || expect_log 'address space 0 could not be updated: .*it is blocked'
+    fail_batch removal
 }
 
 test_map_that_the_card_has_no_room_for_changes_nothing() {

@@ -20,6 +20,9 @@ pub struct Options {
     /// What the batch was to do besides
     #[arg(long, value_enum)]
     variant: Variant,
+    /// Each change of a batch takes effect by itself, as with `.dma_map`: the bad one must be refused, and nothing else
+    #[arg(long)]
+    told: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,14 +62,20 @@ impl Options {
             permission: 0,
             ..memory.map_message(0, &bad)
         };
-        device
-            .send(message)
-            .context("the bad message of the batch")?;
+        report.check_same(
+            "the bad message itself is refused",
+            device.send(message).is_err(),
+            self.told,
+        );
         device
             .send(Message::new(BATCH_END, 0))
             .context("BATCH_END")?;
 
         match self.variant {
+            Variant::Removal if self.told => {
+                check_traffic(report, "frames go on flowing", &nic.loopback(16)?, 16);
+                report.check_same("NEEDS_RESET", device.status()? & STATUS_NEEDS_RESET, 0);
+            }
             Variant::Addition => {
                 let after = device.card().address_space(0)?;
                 let same = after.translation() == before.translation();
@@ -82,7 +91,7 @@ impl Options {
         }
         drop(nic);
 
-        // The owner takes the bad range back; what remains is mapped again.
+        // The owner takes the bad range back, if it is there; what remains is mapped, again.
         device
             .send(Message::invalidate(0, bad.iova, bad.size))
             .context("unmapping the bad range")?;
