@@ -14,6 +14,7 @@ VM_ARGS ?=
 TESTS ?=
 IOMMU ?=
 PLATFORM_IOMMU ?=
+FUZZ_SECONDS ?= 60
 export KERNEL_SERIES KERNEL ACCEL MIRROR IOMMU PLATFORM_IOMMU
 export MOORING_VM_TIMEOUT := $(VM_TIMEOUT)
 
@@ -23,7 +24,7 @@ vm_args := $(if $(CARDS),'--card=$(CARDS)') $(VM_ARGS)
 .DEFAULT_GOAL := help
 # The stages share one build root and two of them would only slow each other down; each uses all processors itself.
 .NOTPARALLEL:
-.PHONY: help setup update demo test test-debug test-kcsan shell all modules programs guest check fix enter clean distclean
+.PHONY: help setup update demo test test-debug test-kcsan shell all modules programs guest fuzz check fix enter clean distclean
 
 help:
 	@echo "Mooring: a vDPA parent driver for SmartNICs with an on-chip IOMMU, and the card to try it on"
@@ -37,6 +38,7 @@ help:
 	@echo "  make all        everything a user takes away, in out/"
 	@echo "  make modules    only out/mooring_vdpa.ko, for the stock kernel of the build root"
 	@echo "  make programs   only out/mooring-sim and out/mooring-vhost-client"
+	@echo "  make fuzz       try the driver's map logic with random operations, guided by coverage"
 	@echo "  make check      formats, lints, generated files, licences"
 	@echo "  make fix        correct formats and make the generated files anew"
 	@echo
@@ -54,6 +56,7 @@ help:
 	@echo "  IOMMU           identity, explicit or none: what the cards have  [identity; tests: each]"
 	@echo "  PLATFORM_IOMMU  off, strict or lazy: the machine's own IOMMU     [off; tests: each]"
 	@echo "  TESTS           host or vm: run only these tests                 [$(TESTS)]"
+	@echo "  FUZZ_SECONDS    how long make fuzz goes on                       [$(FUZZ_SECONDS)]"
 	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(or $(VM_TIMEOUT),1200; 6000 on a kernel with checkers)]"
 	@echo "  VM_ARGS         more arguments to scripts/vm (see its --help)    [$(VM_ARGS)]"
 	@echo "  MIRROR          a Debian mirror instead of Debian's own          [$(MIRROR)]"
@@ -88,6 +91,9 @@ test: guest
 # The host tests don't depend on the kernel.
 test-debug test-kcsan: test-%:
 	@$(MAKE) --no-print-directory KERNEL=$* TESTS=vm test
+
+fuzz: setup
+	@$(ENTER) scripts/fuzz --seconds $(FUZZ_SECONDS)
 
 check: setup
 	@$(ENTER) scripts/check

@@ -4,8 +4,8 @@
 //! `/sys/kernel/debug/kunit/<suite>/results` until it is unloaded.
 //!
 //! - Suites: [`lifetime`], [`operations`], [`callbacks`], [`iotlb`] for the vDPA abstraction; [`mapping`],
-//!   [`page_refs`], [`ring`], [`bounce`] for memory; [`address_space`], [`map_failures`], [`card`],
-//!   [`net_device`], [`explicit`] for the driver.
+//!   [`page_refs`], [`ring`], [`bounce`] for memory; [`address_space`], [`single_ranges`], [`bus_range`],
+//!   [`map_failures`], [`card`], [`net_device`], [`explicit`] for the driver.
 //! - What they stand on: [`sys`], the C glue; [`bus`], the vDPA core's side of a device; [`device`], a
 //!   vDPA device that notes what happens to it; [`memory`], pages and an IOTLB as vhost has them;
 //!   [`trace`], which notes in what order the driver gives memory back; [`fixture`], a card; [`cp`], its
@@ -33,6 +33,7 @@ macro_rules! check {
 mod address_space;
 mod bounce;
 pub(crate) mod bus;
+mod bus_range;
 mod callbacks;
 mod card;
 pub(crate) mod cp;
@@ -48,6 +49,7 @@ mod net_device;
 mod operations;
 mod page_refs;
 mod ring;
+mod single_ranges;
 pub(crate) mod sys;
 pub(crate) mod trace;
 

@@ -35,7 +35,7 @@ impl<T: Keyed> Keyed for &T {
 ///
 /// 1. Keys rise strictly, from chunk to chunk as well.
 /// 2. No chunk is empty, or longer than [`CHUNK`], for which it has room.
-/// 3. Two chunks in a row have more than `CHUNK / 2` elements together, unless the second was appended to.
+/// 3. Two chunks in a row have more than `CHUNK / 2` elements together.
 /// 4. `len` elements are in all chunks together.
 pub(crate) struct Sorted<T> {
     chunks: List<List<T>>,

@@ -41,7 +41,7 @@ mod tests {
 
         space.map(&pages, &[(1, 0), (2, 2)])?;
         check!((0..4).map(|index| pages.refs(index)).eq([2, 1, 2, 1]));
-        check!(trace::take().steps() == [Step::Get, Step::Map, Step::Get, Step::Map, UPDATE]);
+        check!(trace::take().steps() == [Step::Get, Step::Get, Step::Map, Step::Map, UPDATE]);
         check!(space.is(AddressSpaceMode::Translated));
 
         // The same again costs nothing.

@@ -32,6 +32,7 @@ use crate::{
         Doorbells,
         Registers, //
     },
+    vdpa::IovaRange,
     wire::{
         AddressSpaceMode,
         Event, //
@@ -165,6 +166,24 @@ impl<'a> Space<'a> {
         let maps = Maps::of_pages(pages, places)?;
         let result = self.set_map(&maps);
         Ok(result.err().map(|failure| (failure.error, failure.closed)))
+    }
+
+    /// Adds the only range of `maps`.
+    pub(super) fn dma_map(&mut self, maps: &Maps) -> Result<(), MapError> {
+        let map = maps.iotlb().iter().next().unwrap_or(Err(ENODATA));
+        let map = map.map_err(|error| MapError {
+            error,
+            closed: false,
+        })?;
+
+        self.space
+            .dma_map(self.card.card(), self.parent.dev(), &map)
+    }
+
+    /// Removes these I/O virtual addresses, from the first to the last.
+    pub(super) fn dma_unmap(&mut self, first: u64, last: u64) -> Result<(), MapError> {
+        let range = IovaRange::new(first, last).unwrap_or(IovaRange::ALL);
+        self.space.dma_unmap(self.card.card(), range)
     }
 
     /// Whether the card's only address space is in this mode.

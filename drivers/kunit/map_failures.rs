@@ -50,8 +50,8 @@ mod tests {
             trace.steps()
                 == [
                     Step::Get,
-                    Step::Map,
                     Step::Get,
+                    Step::Map,
                     Step::Put,
                     Step::Unmap,
                     Step::Put

@@ -8,10 +8,10 @@ use mock::{ask, command, create, execute, Call, Firmware, Mock};
 use mooring_firmware::hal::{Fault, QueueFailure, QueueRole, ReceiveFilter};
 use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
-    AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, DeviceCreate, DeviceCreated,
-    DeviceSetFeatures, DeviceStatistics, ErrorCode, EventKind, Extent, ExtentOperation, NetSetMac,
-    Opcode, QueueEnable, QueueErrorReason, NO_ADDRESS_SPACE, NO_DEVICE, UPDATE_BEGIN,
-    UPDATE_COMMIT,
+    AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, DeviceCreate,
+    DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, EventKind, Extent,
+    ExtentOperation, NetSetMac, Opcode, QueueEnable, QueueErrorReason, NO_ADDRESS_SPACE, NO_DEVICE,
+    UPDATE_BEGIN, UPDATE_COMMIT,
 };
 use zerocopy::{FromBytes, IntoBytes};
 

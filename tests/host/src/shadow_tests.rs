@@ -64,7 +64,7 @@ fn sequence() -> impl Strategy<Value = Sequence> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1024))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn driver_card_and_model_agree(sequence in sequence()) {

@@ -77,8 +77,7 @@ proptest! {
         for step in steps {
             carry_out(&mut list, &mut model, step);
         }
-        let enough = 2 + 2 * model.len() / (CHUNK / 2);
-        prop_assert!(list.num_chunks() <= enough, "{} chunks", list.num_chunks());
+        prop_assert!(list.num_chunks() <= enough_chunks(model.len()));
     }
 
     #[test]
@@ -94,6 +93,27 @@ proptest! {
         prop_assert!(list.iter().take(keys.len()).eq(&keys));
         prop_assert!(list.iter().is_sorted());
     }
+}
+
+/// As many chunks as there may be: any two in a row have more than half of a chunk's elements together.
+fn enough_chunks(elements: usize) -> usize {
+    1 + 2 * elements / (CHUNK / 2 + 1)
+}
+
+#[test]
+fn what_few_elements_are_left_are_in_few_chunks() {
+    let mut list = Sorted::new();
+    for key in 0..1000u64 {
+        list.push(key).unwrap();
+    }
+    for key in (0..1000u64).filter(|key| key % CHUNK as u64 != 0) {
+        assert_eq!(list.remove(list.find(key)), Some(key));
+    }
+    assert!(
+        list.num_chunks() <= enough_chunks(list.len()),
+        "{} chunks",
+        list.num_chunks()
+    );
 }
 
 /// As vhost maps, and unmaps at close.

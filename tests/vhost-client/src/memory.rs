@@ -6,7 +6,8 @@
 use crate::iotlb::{Message, READ_WRITE};
 use anyhow::{Context, Result};
 use std::fs::File;
-use std::os::fd::FromRawFd;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use vm_memory::{
     Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion,
     GuestRegionMmap, MmapRegion,
@@ -19,6 +20,8 @@ pub enum Backing {
     Anonymous,
     /// A shared memory file, in small pages.
     Memfd,
+    /// A shared memory file, in small pages of which no two neighbours are neighbours in physical memory.
+    Scattered,
 }
 
 /// A range of I/O virtual addresses with memory behind it.
@@ -131,7 +134,7 @@ fn allocate(size: usize, backing: Backing) -> Result<MmapRegion> {
             unsafe { libc::madvise(region.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
             Ok(region)
         }
-        Backing::Memfd => {
+        Backing::Memfd | Backing::Scattered => {
             // SAFETY: the name is a C string; the result is checked.
             let fd =
                 unsafe { libc::memfd_create(c"mooring-vhost-client".as_ptr(), libc::MFD_CLOEXEC) };
@@ -139,10 +142,47 @@ fn allocate(size: usize, backing: Backing) -> Result<MmapRegion> {
             // SAFETY: the descriptor is new and nobody else's.
             let file = unsafe { File::from_raw_fd(fd) };
             file.set_len(size as u64)?;
-            MmapRegion::from_file(FileOffset::new(file, 0), size)
-                .with_context(|| format!("allocating {size} bytes"))
+            if backing == Backing::Scattered {
+                // In the order of the file, before the pages are scattered.
+                (&file).write_all(&vec![0; size])?;
+            }
+            let fd = file.as_raw_fd();
+            let region = MmapRegion::from_file(FileOffset::new(file, 0), size)
+                .with_context(|| format!("allocating {size} bytes"))?;
+            if backing == Backing::Scattered {
+                scatter(&region, fd)?;
+            }
+            Ok(region)
         }
     }
+}
+
+/// Maps the pages of a file once more, in another order.
+fn scatter(region: &MmapRegion, fd: RawFd) -> Result<()> {
+    const PAGE: usize = 4096;
+    /// Pages between two neighbours. Odd, so that each page has its turn where their number is a power of two.
+    const STRIDE: usize = 5;
+
+    let pages = region.size() / PAGE;
+    anyhow::ensure!(
+        pages.is_power_of_two() && region.size() % PAGE == 0,
+        "only a power of two of pages can be scattered, not {} bytes",
+        region.size()
+    );
+    for page in 0..pages {
+        let place = region.as_ptr().wrapping_add(page * PAGE).cast();
+        let offset = (page * STRIDE % pages * PAGE) as libc::off_t;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+        // SAFETY: a page of the region gives way to another page of the same file; nobody refers to it yet.
+        let mapped = unsafe { libc::mmap(place, PAGE, protection, flags, fd, offset) };
+        anyhow::ensure!(
+            mapped == place,
+            "mapping a page: {}",
+            std::io::Error::last_os_error()
+        );
+    }
+    Ok(())
 }
 
 /// Lifts the limit on locked memory: vhost counts every page that it pins against it, even for root.

@@ -27,6 +27,21 @@ test_frames_come_back_with_rings_at_address_0() { try loopback --iova 0; }
 
 test_frames_come_back_with_scattered_memory_and_small_rings() { try loopback --backing memfd --entries 8; }
 
+# Behind a platform IOMMU, memory that a process maps at once gets bus addresses in a row, if the driver learns of all of
+# it at once: a card without a 1:1 mode is told of each range by itself.
+test_scattered_memory_is_one_extent_behind_a_platform_iommu() {
+    [ "$IOMMU" != none ] || return 0
+    ensure v0 "$LOOP"
+    hold v0 --backing scattered
+    extents=$(field v0 0 extents)
+    same "the driver's digest" "$(field v0 0 expected_digest)" "$(field v0 0 digest)"
+    release
+    case $IOMMU-$PLATFORM_IOMMU in
+        identity-strict | identity-lazy) same "extents" "$extents" 1 ;;
+        *) [ "$extents" -gt 16 ] || fail "scattered memory is $extents extents" ;;
+    esac
+}
+
 test_frames_come_back_with_rings_that_begin_before_the_wrap() { try loopback --first 65500; }
 
 test_doorbell_pages_can_be_mapped_in_one_way_only() { try doorbell-page; }

@@ -20,7 +20,7 @@ impl Bytes<'_> {
         let kind = self.next()?;
         Some(Piece {
             shift: kind & 3,
-            permission: (kind >> 2 & 3) as u8,
+            permission: ((kind >> 2) & 3) as u8,
             page: self.next()?,
             count: 1 + (kind >> 4),
         })
