@@ -2,7 +2,7 @@
 /*
  * Inline functions of the kernel that Rust code cannot call and rust/helpers does not have.
  *
- * The declarations on the other side are in mapping.rs, iova.rs, pages.rs and bounce.rs.
+ * The declarations on the other side are in mapping.rs, iova.rs, pages.rs and bounce.rs with its folder.
  */
 
 #include <linux/dma-mapping.h>
