@@ -11,7 +11,7 @@ use mooring_hw_regs::wire::{
     AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, DeviceCreate,
     DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, EventKind, Extent,
     ExtentOperation, NetSetMac, Opcode, QueueEnable, QueueErrorReason, NO_ADDRESS_SPACE, NO_DEVICE,
-    UPDATE_BEGIN, UPDATE_COMMIT,
+    QUEUE_ALLOW_IDENTITY, UPDATE_BEGIN, UPDATE_COMMIT,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -240,6 +240,62 @@ fn queues_have_their_roles() {
         mock.queues[2].setup.expect("set-up").device,
         device.device.get()
     );
+}
+
+#[test]
+fn both_spaces_of_a_queue_are_checked() {
+    let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
+    let device = created(&mut firmware, &mut mock, &create(1))
+        .expect("a device")
+        .device
+        .get();
+    use AddressSpaceMode::{Blocked, Identity, Translated};
+    let [mapped, other, blocked, identity] = [Translated, Translated, Blocked, Identity]
+        .map(|mode| space(&mut firmware, &mut mock, mode).address_space.get());
+    let mut start = |queue: u16, buffers: u16, rings: u16, flags: u16| {
+        let enable = QueueEnable {
+            ring_address_space: rings.into(),
+            ..enable(queue, buffers, flags)
+        };
+        let command = command(Opcode::QueueEnable, device, &enable, 0);
+        execute(&mut firmware, &mut mock, &command).map(drop)
+    };
+    for bad in [blocked, identity] {
+        assert_eq!(start(0, mapped, bad, 0), Err(ErrorCode::NotTranslated));
+        assert_eq!(start(0, bad, mapped, 0), Err(ErrorCode::NotTranslated));
+    }
+    assert_eq!(start(0, mapped, 99, 0), Err(ErrorCode::NoSuchAddressSpace));
+    assert_eq!(start(0, 99, mapped, 0), Err(ErrorCode::NoSuchAddressSpace));
+    assert_eq!(start(0, mapped, other, 0), Ok(()));
+    assert_eq!(start(1, mapped, identity, QUEUE_ALLOW_IDENTITY), Ok(()));
+
+    let setup = mock.queues[0].setup.expect("set-up");
+    assert_eq!(
+        (setup.address_space, setup.ring_address_space),
+        (mapped, other)
+    );
+    // Whoever runs through a space, with its rings or its buffers, keeps it from going and from becoming 1:1.
+    for number in [mapped, other, identity] {
+        let select = AddressSpaceSelect {
+            address_space: number.into(),
+        };
+        let destroy = command(Opcode::AddressSpaceDestroy, NO_DEVICE, &select, 0);
+        let refused = execute(&mut firmware, &mut mock, &destroy).map(drop);
+        assert_eq!(refused, Err(ErrorCode::Busy));
+    }
+    for (number, outcome) in [
+        (mapped, Err(ErrorCode::Busy)),
+        (other, Err(ErrorCode::Busy)),
+        (identity, Ok(())),
+    ] {
+        let set = AddressSpaceSetMode {
+            address_space: number.into(),
+            mode: (Identity as u16).into(),
+        };
+        let set = command(Opcode::AddressSpaceSetMode, NO_DEVICE, &set, 0);
+        let result = execute(&mut firmware, &mut mock, &set).map(drop);
+        assert_eq!(result, outcome);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod bad_input;
 mod faults;
 mod frames;
+mod groups;
 mod objects;
 mod reset;
 mod spaces;
@@ -15,6 +16,7 @@ mod spaces;
 pub use bad_input::*;
 pub use faults::*;
 pub use frames::*;
+pub use groups::*;
 pub use objects::*;
 pub use reset::*;
 pub use spaces::*;
@@ -88,6 +90,9 @@ macro_rules! test_scenarios {
             stop_and_go_on,
             card_reset,
             faults,
+            two_spaces,
+            two_modes,
+            many_devices,
             start_without_map,
             unmap_while_running,
             bus_master_off,

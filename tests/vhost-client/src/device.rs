@@ -31,8 +31,12 @@ pub const STATUS_FAILED: u8 = 0x80;
 
 pub const FEATURE_MTU: u64 = 1 << 3;
 pub const FEATURE_MAC: u64 = 1 << 5;
+pub const FEATURE_CTRL_VQ: u64 = 1 << 17;
 pub const FEATURE_VERSION_1: u64 = 1 << 32;
 pub const FEATURE_ACCESS_PLATFORM: u64 = 1 << 33;
+
+/// Rings can have another address space than buffers; the crate doesn't know this bit yet.
+pub const BACKEND_DESC_ASID: u64 = 1 << 7;
 
 /// The map stays across a reset; the crate doesn't know this bit yet.
 pub const BACKEND_IOTLB_PERSIST: u64 = 1 << 8;
@@ -194,6 +198,12 @@ impl Device {
     /// Puts a group of queues into an address space. The crate's own function issues another ioctl.
     pub fn set_group_asid(&self, group: u32, asid: u32) -> io::Result<()> {
         raw::vring_state(&self.file, VHOST_VDPA_SET_GROUP_ASID(), group, asid).map(drop)
+    }
+
+    /// The group that a queue's rings are in.
+    pub fn descriptor_group(&self, queue: u32) -> Result<u32> {
+        raw::vring_state(&self.file, raw::VHOST_VDPA_GET_VRING_DESC_GROUP(), queue, 0)
+            .context("VHOST_VDPA_GET_VRING_DESC_GROUP")
     }
 
     /// The largest packet that the device takes.

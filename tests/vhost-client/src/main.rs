@@ -78,6 +78,7 @@ enum Experiment {
     MapLimit(experiments::map_limit::Options),
     VqState(experiments::vq_state::Options),
     DoorbellPage(experiments::doorbell_page::Options),
+    Groups(experiments::groups::Options),
     Hold(experiments::hold::Options),
 }
 
@@ -147,6 +148,9 @@ fn main() -> ExitCode {
             carry_out("doorbell-page", &options.common, |report| {
                 options.run(report)
             })
+        }
+        Experiment::Groups(options) => {
+            carry_out("groups", &options.common, |report| options.run(report))
         }
         Experiment::Hold(options) => {
             carry_out("hold", &options.common, |report| options.run(report))

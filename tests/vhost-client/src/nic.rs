@@ -18,6 +18,8 @@ pub const TRANSMIT: usize = 1;
 
 /// Bytes that the driver's rings and buffers take, in an area that begins at [`Setup::iova`].
 pub const AREA_SIZE: u64 = 0x20_0000;
+/// The part of it at the beginning that the rings take; the buffers come behind.
+pub const RINGS_SIZE: u64 = crate::queue::BUFFERS;
 /// Frames under way at most; fewer than the receive buffers, so that none is dropped.
 const WINDOW: u32 = 32;
 

@@ -15,7 +15,7 @@ use vmm_sys_util::eventfd::EventFd;
 /// Bytes of each buffer.
 pub const BUFFER_SIZE: u64 = 2048;
 /// Where the buffers begin, behind the rings of both queues.
-const BUFFERS: u64 = 0x1_0000;
+pub const BUFFERS: u64 = 0x1_0000;
 
 /// One queue with its ring and its events.
 pub struct Queue {

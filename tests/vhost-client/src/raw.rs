@@ -10,6 +10,12 @@ use vmm_sys_util::ioctl::{ioctl, ioctl_with_mut_ptr, ioctl_with_mut_ref};
 use vmm_sys_util::{ioctl_io_nr, ioctl_iowr_nr};
 
 ioctl_io_nr!(VHOST_VDPA_RESUME, VHOST, 0x7e);
+ioctl_iowr_nr!(
+    VHOST_VDPA_GET_VRING_DESC_GROUP,
+    VHOST,
+    0x7f,
+    vhost_vring_state
+);
 ioctl_iowr_nr!(VHOST_VDPA_GET_VRING_SIZE, VHOST, 0x82, vhost_vring_state);
 // A number that nobody uses.
 ioctl_iowr_nr!(VHOST_UNKNOWN, VHOST, 0xfe, vhost_vring_state);

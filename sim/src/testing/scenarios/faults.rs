@@ -120,7 +120,7 @@ pub fn faults<A: CardAccess>(access: A) {
     assert_eq!(statistics.queue_errors.get(), 7);
 }
 
-fn expect_fault<A: CardAccess>(
+pub(super) fn expect_fault<A: CardAccess>(
     driver: &mut TestDriver<A>,
     device: u16,
     queue: u16,

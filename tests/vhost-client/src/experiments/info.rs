@@ -104,6 +104,17 @@ impl Options {
             .map(|queue| number_or_error(vdpa.get_vring_group(queue).map_err(errno)))
             .collect();
         report.value("queue_groups", groups);
+        let groups: Vec<Value> = (0..queues)
+            .map(|queue| {
+                number_or_error(raw::vring_state(
+                    &device.file,
+                    raw::VHOST_VDPA_GET_VRING_DESC_GROUP(),
+                    queue,
+                    0,
+                ))
+            })
+            .collect();
+        report.value("queue_descriptor_groups", groups);
         report.value(
             "address_spaces",
             vdpa.get_as_num()

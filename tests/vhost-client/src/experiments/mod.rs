@@ -5,6 +5,7 @@
 pub mod batch_failure;
 pub mod doorbell_page;
 pub mod fault;
+pub mod groups;
 pub mod hold;
 pub mod info;
 pub mod junk;

@@ -55,7 +55,7 @@ impl Options {
             }
             Variant::OtherSpace => {
                 let spaces = device.vdpa.get_as_num().map_err(crate::device::errno)?;
-                ensure!(spaces > 1, "the device has only {spaces} address space; create it with several queue pairs");
+                ensure!(spaces > 1, "the device has only {spaces} address space");
                 device.map(&memory, 0, true)?;
                 device
                     .set_group_asid(0, 1)

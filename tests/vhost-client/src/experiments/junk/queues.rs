@@ -34,6 +34,11 @@ pub fn queues(answers: &mut Answers, common: &Common, device: &Device) -> Result
             state(VHOST_VDPA_GET_VRING_GROUP(), index, 0),
             libc::ENOBUFS,
         );
+        answers.core(
+            &format!("the descriptors' group of queue {index}"),
+            state(raw::VHOST_VDPA_GET_VRING_DESC_GROUP(), index, 0),
+            libc::ENOBUFS,
+        );
     }
     for size in [0, 3, 0x1_0000, 2 * maximum, u32::MAX] {
         answers.core(
