@@ -109,8 +109,8 @@ impl Card {
         let payload = payload
             .max(size_of::<wire::AddressSpaceInfo>())
             .max(size_of::<wire::DeviceStatistics>());
-        let cmdq = CommandQueue::new(dev, payload)?;
-        let eventq = EventQueue::new(dev)?;
+        let cmdq = CommandQueue::new(dev, &info, payload)?;
+        let eventq = EventQueue::new(dev, &info)?;
 
         Arc::pin_init(
             try_pin_init!(Self {
@@ -275,6 +275,11 @@ impl Card {
         Ok(())
     }
 
+    /// Whether there is any device.
+    pub(crate) fn has_devices(&self) -> bool {
+        !self.devices.lock().is_empty()
+    }
+
     /// Whether there is a device with this number, or one that has any of the card's queues `queues`.
     pub(crate) fn has_device(&self, number: u16, queues: core::ops::Range<u32>) -> bool {
         self.devices
@@ -322,9 +327,11 @@ impl Card {
     }
 }
 
-/// Switches both queues off. The card writes to neither once this returned.
+/// Switches both queues, or the mailbox, off. The card writes to neither once this returned. What the card doesn't have
+/// ignores the write.
 fn disable_queues(registers: &Registers) -> Result {
     registers.with(|io| {
+        io.write_reg(regs::MAILBOX_CONTROL::from(0));
         io.write_reg(regs::CMDQ_CONTROL::from(0));
         io.write_reg(regs::EVENTQ_CONTROL::from(0));
         // A read makes the writes arrive, since it can't overtake them.

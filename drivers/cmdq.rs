@@ -5,11 +5,13 @@
 //! Three layers: [`transport`] moves one command and waits for its completion; [`commands`] gives every
 //! opcode a typed function; the raw messages are those of `crate::wire`, which firmware and model share.
 //!
-//! Commands run one at a time, under a mutex. The driver polls the completion ring in host memory
-//! instead of waiting for an interrupt: a command takes the card microseconds, polling needs no
-//! register access, and it goes on working when interrupts don't.
+//! Commands run one at a time, under a mutex. The driver polls for the completion instead of waiting for an
+//! interrupt: a command takes the card microseconds, and polling goes on working when interrupts don't. Where
+//! the completion lies in host memory, it needs no register access either.
 
 pub(crate) mod commands;
+mod mailbox;
+mod ring;
 pub(crate) mod transport;
 
 use crate::wire;

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! The event queue: what the card tells without being asked.
+//!
+//! Where the events lie depends on the kind of card, as with commands: [`ring`] in host memory, [`mailbox`] in the
+//! card's registers.
+
+mod mailbox;
+mod ring;
 
 use crate::{
     card::Card,
-    dma::ring::Ring,
+    info::{
+        Info,
+        Translation, //
+    },
     limit::Limit,
     pci::Registers,
-    regs,
     wire::{
         self,
         Event, //
@@ -18,71 +26,72 @@ use kernel::{
         self,
         Bound, //
     },
-    io::Io,
     prelude::*, //
 };
+use mailbox::EventMailbox;
+use ring::EventRing;
 
-/// Entries of the ring, as a base 2 logarithm.
-const LOG2_ENTRIES: u8 = 7;
+/// Events that are taken at a time: a ring's worth.
+const MOST: u32 = 1 << ring::LOG2_ENTRIES;
 
-/// The event ring and the driver's place in it.
+/// Where events come from.
+enum Source {
+    /// A ring in host memory.
+    Ring(EventRing),
+    /// A window of the card's registers.
+    Mailbox(EventMailbox),
+}
+
+/// The event queue.
 ///
-/// The entry with the next sequence number belongs to the card until that number appears in it, then to
-/// the driver until it writes `EVENTQ_CONSUMER`. Dropping the queue frees memory that the card writes
-/// to, so it has to be disabled, or the function cut off from the bus, before.
+/// Dropping it frees memory that the card writes to, so it has to be disabled, or the function cut off from the bus,
+/// before.
 pub(crate) struct EventQueue {
-    ring: Ring<Event>,
-    consumer: u16,
-    sequence: u32,
+    source: Source,
     /// Lines in the log about events that were lost.
     lost: Limit,
 }
 
 impl EventQueue {
-    /// Allocates the ring.
+    /// Makes what this kind of card needs.
     ///
     /// # Errors
     ///
     /// `ENOMEM` if there is no memory.
-    pub(crate) fn new(dev: &device::Device<Bound>) -> Result<Self> {
+    pub(crate) fn new(dev: &device::Device<Bound>, info: &Info) -> Result<Self> {
         Ok(Self {
-            ring: Ring::new(dev, LOG2_ENTRIES)?,
-            consumer: 0,
-            sequence: wire::FIRST_SEQUENCE,
+            source: match info.translation {
+                Translation::Platform => Source::Mailbox(EventMailbox::new()),
+                Translation::OnChipIdentity | Translation::OnChip => {
+                    Source::Ring(EventRing::new(dev)?)
+                }
+            },
             lost: Limit::new(),
         })
     }
 
-    /// Switches a new queue on.
+    /// Switches a new queue on. A mailbox is on since the command queue is.
     ///
     /// # Errors
     ///
     /// `ENODEV` if the function has been unbound.
     pub(crate) fn enable(&mut self, registers: &Registers) -> Result {
-        let base = self.ring.bus();
-
-        registers.with(|io| {
-            io.write_reg(regs::EVENTQ_CONTROL::from(0));
-            io.write_reg(regs::EVENTQ_BASE_LO::from(base as u32));
-            io.write_reg(regs::EVENTQ_BASE_HI::from((base >> 32) as u32));
-            io.write_reg(regs::EVENTQ_SIZE::from(u32::from(LOG2_ENTRIES)));
-            io.write_reg(
-                regs::EVENTQ_CONTROL::from(0)
-                    .with_enable(true)
-                    .with_vector(crate::msix::EVENT_VECTOR),
-            );
-        })
+        match &mut self.source {
+            Source::Ring(ring) => ring.enable(registers),
+            Source::Mailbox(_) => Ok(()),
+        }
     }
 
-    /// Takes what is there, a ring's worth at most: the card interrupts again for what comes later.
+    /// Takes what is there, [`MOST`] at most: the card interrupts again for what comes later.
     pub(crate) fn drain(&mut self, card: &Card) {
-        for _ in 0..1u32 << LOG2_ENTRIES {
-            // It fails only for an entry that isn't a whole number of words.
-            let Ok(Some(event)) = self.ring.read_if(self.consumer, self.sequence) else {
+        for _ in 0..MOST {
+            let event = match &mut self.source {
+                Source::Ring(ring) => ring.next(),
+                Source::Mailbox(mailbox) => mailbox.next(card.registers()),
+            };
+            let Some(event) = event else {
                 break;
             };
-            self.consumer = self.consumer.wrapping_add(1);
-            self.sequence = wire::next_sequence(self.sequence);
             if event.lost.get() != 0 {
                 if let Some(count) = self.lost.count() {
                     dev_warn!(
@@ -96,10 +105,9 @@ impl EventQueue {
             dispatch(card, &event);
         }
 
-        let consumer = u32::from(self.consumer);
-        let _ = card
-            .registers()
-            .with(|io| io.write_reg(regs::EVENTQ_CONSUMER::from(consumer)));
+        if let Source::Ring(ring) = &mut self.source {
+            ring.give_back(card.registers());
+        }
     }
 }
 

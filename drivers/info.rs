@@ -39,7 +39,7 @@ pub(crate) struct Info {
     pub(crate) translation: Translation,
     /// Virtqueues of the card, all devices together.
     pub(crate) num_queues: u16,
-    /// Address spaces of the card, all devices together.
+    /// Address spaces of the card, all devices together; 0 exactly if the platform translates.
     pub(crate) num_address_spaces: u16,
     /// Most entries of a virtqueue; a power of two.
     pub(crate) max_queue_size: u16,
@@ -116,13 +116,7 @@ impl Info {
             (true, false) => Translation::OnChip,
             (false, _) => Translation::Platform,
         };
-        let missing = if translation == Translation::Platform {
-            Some("an on-chip IOMMU")
-        } else if !capabilities.split_ring() {
-            Some("split virtqueues")
-        } else {
-            None
-        };
+        let missing = (!capabilities.split_ring()).then_some("split virtqueues");
         if let Some(missing) = missing {
             dev_err!(
                 dev,
@@ -158,13 +152,17 @@ impl Info {
             num_vectors: registers.with(|io| io.read(regs::INFO_NUM_VECTORS).value())?,
             batch: max_batch.min(MAX_BATCH),
         };
+        let address_spaces = match translation {
+            Translation::Platform => (0, 0),
+            Translation::OnChipIdentity | Translation::OnChip => (1, 4096),
+        };
         let checks: [(&str, u64, u64, u64); 8] = [
             ("number of queues", info.num_queues.into(), 1, 4096),
             (
                 "number of address spaces",
                 info.num_address_spaces.into(),
-                1,
-                4096,
+                address_spaces.0,
+                address_spaces.1,
             ),
             ("maximum queue size", info.max_queue_size.into(), 2, 32768),
             (

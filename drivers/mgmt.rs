@@ -54,16 +54,22 @@ pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_NET_F_CTRL_RX)
     | (1 << VIRTIO_NET_F_MQ);
 
-/// The map operations that a device doesn't have. See `docs/architecture.md` for why.
+/// The operations that a device doesn't have. See `docs/architecture.md` for why.
 fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
     match translation {
         Translation::OnChipIdentity => &[OptionalOp::DmaMap, OptionalOp::GetBackendFeatures],
         // vhost removes every range at close if there is no `.set_map`, and the default translates nothing.
         Translation::OnChip => &[OptionalOp::SetMap, OptionalOp::ResetMap],
+        // The core maps into a domain of the platform's IOMMU, whose addresses are the range of I/O virtual addresses. There
+        // is one address space and one group, so nothing to ask or to set of either.
         Translation::Platform => &[
             OptionalOp::SetMap,
             OptionalOp::ResetMap,
             OptionalOp::DmaMap,
+            OptionalOp::SetGroupAsid,
+            OptionalOp::GetVqGroup,
+            OptionalOp::GetVqDescGroup,
+            OptionalOp::GetIovaRange,
             OptionalOp::GetBackendFeatures,
         ],
     }
@@ -131,6 +137,16 @@ impl ManagementOperations for Manager {
             .is_some_and(|features| features & !FEATURES != 0 || features & REQUIRED != REQUIRED)
         {
             return Err(EINVAL);
+        }
+
+        // vhost-vdpa puts the whole function into the domain of the process that has one of its devices open. A second
+        // device would run through the map of the first one's owner.
+        if self.card.info.translation == Translation::Platform && self.card.has_devices() {
+            dev_warn!(
+                self.card.dev(),
+                "no second device: the card has no IOMMU, and the platform's can't tell two devices of a function apart\n"
+            );
+            return Err(EBUSY);
         }
 
         let device = NetDevice::create(

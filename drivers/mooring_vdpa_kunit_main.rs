@@ -20,6 +20,7 @@ mod info;
 mod iommu;
 mod kunit;
 mod limit;
+mod mailbox;
 mod mgmt;
 mod msix;
 mod net;

@@ -13,6 +13,7 @@ mod eventq;
 mod info;
 mod iommu;
 mod limit;
+mod mailbox;
 mod mgmt;
 mod msix;
 mod net;

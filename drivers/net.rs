@@ -37,7 +37,7 @@ use crate::{
     },
 };
 use kernel::{
-    new_mutex,
+    fmt, new_mutex,
     prelude::*,
     sync::{
         atomic::{
@@ -61,12 +61,12 @@ const GROUP_RINGS: u32 = 2;
 /// Groups that a device can have at most.
 const MAX_GROUPS: usize = 3;
 
-/// Groups of each device of a card, and address spaces.
-fn groups(info: &Info) -> usize {
+/// Address spaces that each device of a card has there.
+fn address_spaces(info: &Info) -> usize {
     match info.translation {
         Translation::OnChipIdentity | Translation::OnChip => MAX_GROUPS,
         // The platform IOMMU has one domain for the whole function.
-        Translation::Platform => 1,
+        Translation::Platform => 0,
     }
 }
 
@@ -117,7 +117,8 @@ pub(crate) struct NetDevice {
     #[pin]
     state: Mutex<VirtioState>,
     /// The device's address spaces, by the number that vDPA has for them; as many as it has groups. [`None`]
-    /// once destroyed. If two are locked at a time, then in the order of their numbers.
+    /// once destroyed. If two are locked at a time, then in the order of their numbers. Empty on a card
+    /// without an IOMMU.
     spaces: KVec<Pin<KBox<Mutex<Option<AddressSpace>>>>>,
     /// MAC address, which management may change.
     #[pin]
@@ -247,7 +248,7 @@ impl NetDevice {
             KBox::pin_init(new_mutex!(None, "NetDevice::spaces[2]"), GFP_KERNEL)?,
             GFP_KERNEL,
         )?;
-        spaces.truncate(groups(&card.info));
+        spaces.truncate(address_spaces(&card.info));
 
         // INVARIANT: The device object is new, and so are the address spaces made below.
         let device = Arc::pin_init(
@@ -339,10 +340,11 @@ impl NetDevice {
         self.num_spaces()
     }
 
-    /// Number of address spaces.
+    /// Number of address spaces for vDPA. Without an IOMMU on the card it is the platform's one for the function:
+    /// vhost-vdpa takes no device without map operations that has more.
     pub(crate) fn num_spaces(&self) -> u32 {
         // CAST: at most `MAX_GROUPS`.
-        self.spaces.len() as u32
+        self.spaces.len().max(1) as u32
     }
 
     /// Where the device's interrupts go.
@@ -418,15 +420,13 @@ impl NetDevice {
             }
             EventKind::IommuFault => self.report_fault(event),
             EventKind::QueueStopped => {
-                let reason = wire::QueueErrorReason::from_number(event.detail.get())
-                    .map_or("for a reason that does not exist", |reason| reason.text());
                 if let Some(count) = self.complaints.count() {
                     dev_err!(
                         self.card.dev(),
                         "device {} queue {} stopped: {}; it needs a reset ({})\n",
                         self.number,
                         event.queue.get(),
-                        reason,
+                        Stop(event),
                         count
                     );
                 }
@@ -464,6 +464,21 @@ fn report_exhausted(card: &Card, error: CommandError, what: &str) {
             "device not added: the card has {} left; delete another device first\n",
             what
         );
+    }
+}
+
+/// Why a queue stopped, in words.
+struct Stop<'a>(&'a wire::Event);
+
+impl fmt::Display for Stop<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = wire::QueueErrorReason::from_number(self.0.detail.get());
+        let text = reason.map_or("for a reason that does not exist", |reason| reason.text());
+
+        match reason {
+            Some(wire::QueueErrorReason::Bus) => write!(f, "{} at {:#x}", text, self.0.iova.get()),
+            _ => f.write_str(text),
+        }
     }
 }
 

@@ -1,33 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The rings of the command queue, and waiting with a bound.
+//! The way of a command to the card and of its completion back, and waiting with a bound.
 //!
-//! # Ownership of the rings
-//!
-//! - The entry of the submission ring at `tail` belongs to the driver until it writes `CMDQ_TAIL`, and
-//!   then to the card until the command's completion was read.
-//! - The entry of the completion ring with the next sequence number belongs to the card until that
-//!   number appears in it, and then to the driver.
-//! - The payload buffer belongs to the card from the doorbell to the completion, else to the driver.
-//!
-//! One command is under way at most, so these rules hold by the `&mut self` of [`CommandQueue::execute`].
+//! There are two ways, and the kind of card decides which: [`ring`](super::ring) in host memory for a card that has
+//! an IOMMU, and [`mailbox`](super::mailbox) in the card's registers for one that hasn't. One command is under way at
+//! most.
 
+use super::{
+    mailbox::CommandMailbox,
+    ring::CommandRings, //
+};
 use crate::{
-    dma::ring::{
-        Buffer,
-        Ring, //
+    info::{
+        Info,
+        Translation, //
     },
     pci::Registers,
-    regs,
     wire::{
-        self,
         Command,
         Completion, //
     },
 };
 use kernel::{
     device,
-    io::Io,
     prelude::*,
     time::{
         delay::fsleep,
@@ -37,12 +32,6 @@ use kernel::{
     },
 };
 
-/// Entries of both rings, as a base 2 logarithm.
-const LOG2_ENTRIES: u8 = 6;
-
-/// Vector number that switches completion interrupts off: there is no such vector.
-const NO_INTERRUPT: u16 = wire::NO_VECTOR;
-
 /// What a command carries beside its arguments.
 pub(crate) enum Payload<'a> {
     /// Nothing.
@@ -51,6 +40,17 @@ pub(crate) enum Payload<'a> {
     ToCard(&'a [u8]),
     /// Room for bytes that the card writes.
     FromCard(&'a mut [u8]),
+}
+
+impl Payload<'_> {
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::ToCard(data) => data.len(),
+            Self::FromCard(data) => data.len(),
+        }
+    }
 }
 
 /// Why there is no usable completion.
@@ -66,38 +66,33 @@ pub(crate) enum TransportError {
     NotIssued(Error),
 }
 
-/// The command queue's rings and positions.
+/// The command queue, or what a card has in its place.
 ///
-/// Dropping it frees memory that the card writes to, so the queue has to be disabled, or the function
-/// cut off from the bus, before.
-pub(crate) struct CommandQueue {
-    submission: Ring<Command>,
-    completion: Ring<Completion>,
-    payload: Buffer,
-    payload_size: usize,
-    /// Index of the next command.
-    tail: u16,
-    /// Index of the next completion.
-    head: u16,
-    /// Sequence number of the next completion.
-    sequence: u32,
+/// Dropping it frees memory that the card writes to, so it has to be disabled, or the function cut off from the bus,
+/// before.
+pub(crate) enum CommandQueue {
+    /// Rings in host memory.
+    Rings(CommandRings),
+    /// Windows of the card's registers.
+    Mailbox(CommandMailbox),
 }
 
 impl CommandQueue {
-    /// Allocates the rings and a payload buffer of `payload_size` bytes.
+    /// Makes what this kind of card needs, with room for payloads of `payload_size` bytes.
     ///
     /// # Errors
     ///
     /// `ENOMEM` if there is no memory.
-    pub(crate) fn new(dev: &device::Device<device::Bound>, payload_size: usize) -> Result<Self> {
-        Ok(Self {
-            submission: Ring::new(dev, LOG2_ENTRIES)?,
-            completion: Ring::new(dev, LOG2_ENTRIES)?,
-            payload: Buffer::new(dev, payload_size)?,
-            payload_size,
-            tail: 0,
-            head: 0,
-            sequence: wire::FIRST_SEQUENCE,
+    pub(crate) fn new(
+        dev: &device::Device<device::Bound>,
+        info: &Info,
+        payload_size: usize,
+    ) -> Result<Self> {
+        Ok(match info.translation {
+            Translation::Platform => Self::Mailbox(CommandMailbox::new()),
+            Translation::OnChipIdentity | Translation::OnChip => {
+                Self::Rings(CommandRings::new(dev, payload_size)?)
+            }
         })
     }
 
@@ -107,25 +102,10 @@ impl CommandQueue {
     ///
     /// `ENODEV` if the function has been unbound.
     pub(crate) fn enable(&mut self, registers: &Registers) -> Result {
-        let (submission, completion) = (self.submission.bus(), self.completion.bus());
-
-        registers.with(|io| {
-            io.write_reg(regs::CMDQ_CONTROL::from(0));
-            io.write_reg(regs::CMDQ_SUBMISSION_BASE_LO::from(submission as u32));
-            io.write_reg(regs::CMDQ_SUBMISSION_BASE_HI::from(
-                (submission >> 32) as u32,
-            ));
-            io.write_reg(regs::CMDQ_COMPLETION_BASE_LO::from(completion as u32));
-            io.write_reg(regs::CMDQ_COMPLETION_BASE_HI::from(
-                (completion >> 32) as u32,
-            ));
-            io.write_reg(regs::CMDQ_SIZE::from(u32::from(LOG2_ENTRIES)));
-            io.write_reg(
-                regs::CMDQ_CONTROL::from(0)
-                    .with_enable(true)
-                    .with_vector(NO_INTERRUPT),
-            );
-        })
+        match self {
+            Self::Rings(rings) => rings.enable(registers),
+            Self::Mailbox(mailbox) => mailbox.enable(registers),
+        }
     }
 
     /// Gives `command` to the card and waits for its completion, `timeout` at most. May sleep.
@@ -135,87 +115,45 @@ impl CommandQueue {
     pub(crate) fn execute(
         &mut self,
         registers: &Registers,
-        mut command: Command,
+        command: Command,
         payload: &mut Payload<'_>,
         timeout: Delta,
     ) -> Result<Completion, TransportError> {
-        let length = match payload {
-            Payload::None => 0,
-            Payload::ToCard(data) => data.len(),
-            Payload::FromCard(data) => data.len(),
-        };
-        if length > self.payload_size {
-            return Err(TransportError::NotIssued(EINVAL));
+        match self {
+            Self::Rings(rings) => rings.execute(registers, command, payload, timeout),
+            Self::Mailbox(mailbox) => mailbox.execute(registers, command, payload, timeout),
         }
-        if let Payload::ToCard(data) = payload {
-            self.payload
-                .write(0, data)
-                .map_err(TransportError::NotIssued)?;
-        }
-
-        command.tag = self.tail.into();
-        if length != 0 {
-            command.payload = self.payload.bus().into();
-            // CAST: `length` is at most `payload_size`, a few pages.
-            command.payload_length = (length as u32).into();
-        }
-        self.submission
-            .write(self.tail, &command)
-            .map_err(TransportError::NotIssued)?;
-
-        let tail = self.tail.wrapping_add(1);
-        registers
-            .with(|io| io.write_reg(regs::CMDQ_TAIL::from(u32::from(tail))))
-            .map_err(|_| TransportError::Gone)?;
-        self.tail = tail;
-
-        let completion = self.wait(registers, timeout)?;
-        if completion.tag.get() != command.tag.get() {
-            return Err(TransportError::Desynchronised);
-        }
-        if let Payload::FromCard(data) = payload {
-            self.payload
-                .read(0, data)
-                .map_err(|_| TransportError::Desynchronised)?;
-        }
-        Ok(completion)
     }
+}
 
-    /// Waits for the next completion.
-    fn wait(
-        &mut self,
-        registers: &Registers,
-        timeout: Delta,
-    ) -> Result<Completion, TransportError> {
-        // The sleeps grow from a short command's time to one that costs nothing in a long wait, after
-        // each of which it's worth a register read to see whether the card is still there.
-        const FIRST_SLEEP: i64 = 10;
-        const LONGEST_SLEEP: i64 = 2000;
+/// Waits until `poll` finds a completion.
+pub(super) fn wait(
+    registers: &Registers,
+    timeout: Delta,
+    mut poll: impl FnMut() -> Result<Option<Completion>, TransportError>,
+) -> Result<Completion, TransportError> {
+    // The sleeps grow from a short command's time to one that costs nothing in a long wait, after
+    // each of which it's worth a register read to see whether the card is still there.
+    const FIRST_SLEEP: i64 = 10;
+    const LONGEST_SLEEP: i64 = 2000;
 
-        let start: Instant<Monotonic> = Instant::now();
-        let mut sleep = FIRST_SLEEP;
+    let start: Instant<Monotonic> = Instant::now();
+    let mut sleep = FIRST_SLEEP;
 
-        loop {
-            // The time is taken before the ring is read, so that a long delay in between can't be
-            // mistaken for a card that doesn't answer.
-            let expired = start.elapsed() > timeout;
-            if let Some(completion) = self
-                .completion
-                .read_if(self.head, self.sequence)
-                .map_err(|_| TransportError::Desynchronised)?
-            {
-                self.head = self.head.wrapping_add(1);
-                self.sequence = wire::next_sequence(self.sequence);
-                return Ok(completion);
-            }
-            if expired {
-                return Err(TransportError::TimedOut);
-            }
-            if sleep >= LONGEST_SLEEP && registers.gone() {
-                return Err(TransportError::Gone);
-            }
-            fsleep(Delta::from_micros(sleep));
-            sleep = (sleep * 2).min(LONGEST_SLEEP);
+    loop {
+        // The time is taken before the card's answer is looked for, so that a long delay in between can't be
+        // mistaken for a card that doesn't answer.
+        let expired = start.elapsed() > timeout;
+        if let Some(completion) = poll()? {
+            return Ok(completion);
         }
+        if expired {
+            return Err(TransportError::TimedOut);
+        }
+        if sleep >= LONGEST_SLEEP && registers.gone() {
+            return Err(TransportError::Gone);
+        }
+        fsleep(Delta::from_micros(sleep));
+        sleep = (sleep * 2).min(LONGEST_SLEEP);
     }
 }

@@ -14,10 +14,22 @@ use crate::{
         AddressSpace,
         Owner, //
     },
+    info::Translation,
     vdpa::BusDriver,
+    vq::Virtqueue,
     wire, //
 };
 use kernel::prelude::*;
+
+/// Where a queue's memory lies.
+struct Place {
+    /// The card's number of the buffers' address space, or that of none.
+    address_space: u16,
+    /// The same for the rings.
+    ring_address_space: u16,
+    /// Whether the queue may run untranslated, as far as the card is concerned.
+    allow_identity: bool,
+}
 
 impl NetDevice {
     /// Whether a queue of this owner may run through a 1:1 address space.
@@ -43,7 +55,8 @@ impl NetDevice {
     ///
     /// # Errors
     ///
-    /// `EPERM` if one of its address spaces was not mapped by its owner, `EINVAL` if its set-up isn't usable,
+    /// `EPERM` if one of its address spaces was not mapped by its owner, or nobody looks after what its owner lets the
+    /// card reach, `EINVAL` if its set-up isn't usable,
     /// `EIO` if the card is dead.
     pub(super) fn start_queue(
         &self,
@@ -53,6 +66,11 @@ impl NetDevice {
     ) -> Result {
         let (asid, ring_asid) = self.asids_of(state, owner, idx)?;
         let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
+
+        if self.card.info.translation == Translation::Platform {
+            let place = self.platform_place(owner, idx)?;
+            return self.enable_queue(vq, idx, &place);
+        }
         let allow_identity = self.may_use_identity(owner);
         let mapped_by = match owner {
             BusDriver::VirtioVdpa => Owner::Kernel,
@@ -81,12 +99,51 @@ impl NetDevice {
             self.check_mapped(idx, ring_asid, ring_space, mapped_by)?;
         }
 
-        let flags = match allow_identity {
+        self.enable_queue(
+            vq,
+            idx,
+            &Place {
+                address_space: space.number(),
+                ring_address_space: ring_space.number(),
+                allow_identity,
+            },
+        )
+    }
+
+    /// Where queue `idx` lies if the platform's IOMMU translates, or nobody.
+    ///
+    /// The two owners whose memory is looked after by somebody else may run: virtio-vdpa, which uses addresses of
+    /// the DMA API, and vhost-vdpa, which has put the function into a domain that maps what the process has mapped, nothing
+    /// at first, and refuses to open the device where there is no IOMMU. A bus driver that isn't known may have done
+    /// neither.
+    fn platform_place(&self, owner: BusDriver, idx: u16) -> Result<Place> {
+        if !matches!(owner, BusDriver::VirtioVdpa | BusDriver::VhostVdpa) {
+            if let Some(count) = self.complaints.count() {
+                dev_warn!(
+                    self.card.dev(),
+                    "device {} queue {} not started: its owner is not known to limit what the card may reach ({})\n",
+                    self.number,
+                    idx,
+                    count
+                );
+            }
+            return Err(EPERM);
+        }
+        Ok(Place {
+            address_space: wire::NO_ADDRESS_SPACE,
+            ring_address_space: wire::NO_ADDRESS_SPACE,
+            allow_identity: true,
+        })
+    }
+
+    fn enable_queue(&self, vq: &mut Virtqueue, idx: u16, place: &Place) -> Result {
+        let flags = match place.allow_identity {
             true => wire::QUEUE_ALLOW_IDENTITY,
             false => 0,
         };
         let vector = self.card.interrupts.vector(self.first_queue + idx);
-        let enable = vq.to_wire(idx, vector, space.number(), ring_space.number(), flags)?;
+        let (space, ring_space) = (place.address_space, place.ring_address_space);
+        let enable = vq.to_wire(idx, vector, space, ring_space, flags)?;
         commands::queue_enable(&self.card, self.number, &enable)?;
         vq.started();
         Ok(())

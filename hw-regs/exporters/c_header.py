@@ -60,7 +60,13 @@ def _constants(card):
         _comment(f"Doorbells. {doorbells.description} {doorbells.register_description}"),
         _define("DOORBELL_STRIDE", f"{doorbells.stride:#x}"),
         _define("DOORBELL_MAX", doorbells.count),
+        *(_window(window) for window in card.windows),
     ])
+
+
+def _window(window):
+    text = _comment(f"{window.title}, in the registers' BAR. {window.description}")
+    return f"\n{text}" + _define(f"{window.name}_OFFSET", f"{window.offset:#05x}") + _define(f"{window.name}_SIZE", window.size)
 
 
 def _enumeration(enumeration):

@@ -33,6 +33,10 @@ def export(card):
         ]),
     ]
     parts += [part for block in card.blocks for part in _block(block)]
+    parts += ["## Windows\n", "Memory in the same BAR, accessed as registers are.\n", _table(
+        ["Offset", "Bytes", "Window", "Access", "Meaning"], [
+            [f"`{window.offset:#05x}`", window.size, f"`{window.name}`", window.access,
+             f"**{window.title}.** {window.description}"] for window in card.windows])]
     parts += [part for enumeration in card.enumerations for part in _enumeration(enumeration)]
     parts += [
         "## Doorbells\n",

@@ -23,4 +23,14 @@ def constants(card, visibility, separator):
         ("Bytes from one queue's doorbell to the next one's.", "DOORBELL_STRIDE: usize", f"{doorbells.stride:#x}"),
         ("Most doorbells that a card can have.", "DOORBELL_MAX: usize", doorbells.count),
     ]
-    return separator.join(f"/// {text}\n{visibility} const {name} = {value};\n" for text, name, value in items)
+    for window in card.windows:
+        items += [
+            (f"Where the {_title(window)} begins in the registers' BAR. {window.description}",
+             f"{window.name}_OFFSET: usize", f"{window.offset:#05x}"),
+            (f"Bytes of the {_title(window)}.", f"{window.name}_SIZE: usize", window.size),
+        ]
+    return separator.join(f"{doc(text)}{visibility} const {name} = {value};\n" for text, name, value in items)
+
+
+def _title(window):
+    return window.title[0].lower() + window.title[1:]

@@ -25,6 +25,26 @@ pub(crate) const REGISTERS_SIZE: usize = 0x1000;
 pub(crate) const DOORBELL_STRIDE: usize = 0x1000;
 /// Most doorbells that a card can have.
 pub(crate) const DOORBELL_MAX: usize = 4096;
+/// Where the command window begins in the registers' BAR. The command that the driver gives. Its
+/// payload address is an offset in the payload window.
+pub(crate) const MAILBOX_COMMAND_OFFSET: usize = 0x540;
+/// Bytes of the command window.
+pub(crate) const MAILBOX_COMMAND_SIZE: usize = 64;
+/// Where the completion window begins in the registers' BAR. The newest completion; all zero before
+/// the first one. It is new if its sequence is that of the doorbell, which the card writes last.
+pub(crate) const MAILBOX_COMPLETION_OFFSET: usize = 0x580;
+/// Bytes of the completion window.
+pub(crate) const MAILBOX_COMPLETION_SIZE: usize = 32;
+/// Where the event window begins in the registers' BAR. The oldest event that wasn't acknowledged;
+/// all zero if there is none. Events are numbered like completions.
+pub(crate) const MAILBOX_EVENT_OFFSET: usize = 0x5c0;
+/// Bytes of the event window.
+pub(crate) const MAILBOX_EVENT_SIZE: usize = 32;
+/// Where the payload window begins in the registers' BAR. What a command reads or writes beside its
+/// arguments. What the driver wrote and the card didn't change stays.
+pub(crate) const MAILBOX_PAYLOAD_OFFSET: usize = 0x600;
+/// Bytes of the payload window.
+pub(crate) const MAILBOX_PAYLOAD_SIZE: usize = 1024;
 
 /// Values of the field `state` of [`CP_STATUS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +128,11 @@ register! {
         3:3     packed_ring => bool;
         /// Split virtqueues.
         2:2     split_ring => bool;
-        /// An address space can be 1:1.
+        /// An address space can be 1:1. 0 on a card without an IOMMU.
         1:1     identity => bool;
-        /// The card has an IOMMU of its own.
+        /// The card has an IOMMU of its own. Without one all its DMA goes out untranslated, to
+        /// whatever the platform's IOMMU makes of it, and commands and events go through the
+        /// mailbox.
         0:0     iommu => bool;
     }
 
@@ -135,7 +157,7 @@ register! {
 
     /// Maximum of extents. Extents that the card's memory holds, all address spaces together.
     pub(crate) INFO_MAX_EXTENTS(u32) @ 0x00000024 {
-        /// Count.
+        /// Count; 0 on a card without an IOMMU.
         31:0    value => u32;
     }
 
@@ -151,19 +173,19 @@ register! {
     pub(crate) INFO_ADDRESS_BITS(u32) @ 0x0000002c {
         /// Bits of a bus address, 32 to 64.
         15:8    bus => u8;
-        /// Bits of an I/O virtual address, 32 to 64.
+        /// Bits of an I/O virtual address, 32 to 64. As bus on a card without an IOMMU.
         7:0     iova => u8;
     }
 
     /// Number of vectors. MSI-X vectors of the function.
     pub(crate) INFO_NUM_VECTORS(u32) @ 0x00000030 {
-        /// 1 to 2048. Vector 0 serves command and event queue.
+        /// 1 to 2048. Vector 0 serves command and event queue, or the mailbox.
         15:0    value => u16;
     }
 
     /// Maximum of a batch. Extents in the payload of one update command.
     pub(crate) INFO_MAX_BATCH(u32) @ 0x00000034 {
-        /// At least 1.
+        /// At least 1; no matter on a card without an IOMMU.
         15:0    value => u16;
     }
 }
@@ -208,7 +230,7 @@ register! {
 }
 
 // Command queue: submission and completion ring. Base and size may change only while it is
-// disabled.
+// disabled. A card without an IOMMU has the mailbox instead: here it ignores writes.
 
 register! {
     /// Submission base, low half. Bus address of the submission ring, a multiple of 4096.
@@ -272,7 +294,8 @@ register! {
     }
 }
 
-// Event queue: event ring. Base and size may change only while it is disabled.
+// Event queue: event ring. Base and size may change only while it is disabled. A card without an
+// IOMMU has the mailbox instead: here it ignores writes.
 
 register! {
     /// Base, low half. Bus address of the event ring, a multiple of 4096.
@@ -332,5 +355,46 @@ register! {
     pub(crate) IOMMU_FAULTS(u32) @ 0x00000404 {
         /// Count.
         31:0    count => u32;
+    }
+}
+
+// Mailbox: commands and events of a card without an IOMMU, of which nothing lies in host memory:
+// one command and one event at a time, each in a window of its own. A card with an IOMMU has none:
+// it ignores writes here and to the windows, and all of it reads as 0.
+
+register! {
+    /// Control. Switches the mailbox on and off. Switching it on sets sequence numbers to their
+    /// first values, clears the windows and drops old events.
+    pub(crate) MAILBOX_CONTROL(u32) @ 0x00000500 {
+        /// MSI-X vector of events, or 0xffff for none. It is raised for each event that appears in
+        /// its window.
+        31:16   vector => u16;
+        /// 1: on.
+        0:0     enable => bool;
+    }
+
+    /// Status. State of the mailbox.
+    pub(crate) MAILBOX_STATUS(u32) @ 0x00000504 {
+        /// 1: a command is under way. The command and the payload window then belong to the card,
+        /// which ignores writes there.
+        2:2     busy => bool;
+        /// 1: stopped because its set-up is invalid, or because the doorbell was rung out of turn.
+        /// Cleared by switching the mailbox off.
+        1:1     error => bool;
+        /// 1: on.
+        0:0     enabled => bool;
+    }
+
+    /// Doorbell. Gives the command in its window to the card.
+    pub(crate) MAILBOX_DOORBELL(u32) @ 0x00000508 {
+        /// The sequence number that the command's completion is to carry: 1 for the first command,
+        /// then one more each time, without 0.
+        31:0    sequence => u32;
+    }
+
+    /// Event acknowledge. Takes the event out of its window, and makes the next one appear there.
+    pub(crate) MAILBOX_EVENT_ACKNOWLEDGE(u32) @ 0x0000050c {
+        /// The event's sequence number. Another number is ignored.
+        31:0    sequence => u32;
     }
 }

@@ -29,6 +29,34 @@
 #define MOORING_DOORBELL_STRIDE                                 0x1000
 #define MOORING_DOORBELL_MAX                                    4096
 
+/*
+ * Command window, in the registers' BAR. The command that the driver gives. Its payload address is
+ * an offset in the payload window.
+ */
+#define MOORING_MAILBOX_COMMAND_OFFSET                          0x540
+#define MOORING_MAILBOX_COMMAND_SIZE                            64
+
+/*
+ * Completion window, in the registers' BAR. The newest completion; all zero before the first one.
+ * It is new if its sequence is that of the doorbell, which the card writes last.
+ */
+#define MOORING_MAILBOX_COMPLETION_OFFSET                       0x580
+#define MOORING_MAILBOX_COMPLETION_SIZE                         32
+
+/*
+ * Event window, in the registers' BAR. The oldest event that wasn't acknowledged; all zero if
+ * there is none. Events are numbered like completions.
+ */
+#define MOORING_MAILBOX_EVENT_OFFSET                            0x5c0
+#define MOORING_MAILBOX_EVENT_SIZE                              32
+
+/*
+ * Payload window, in the registers' BAR. What a command reads or writes beside its arguments. What
+ * the driver wrote and the card didn't change stays.
+ */
+#define MOORING_MAILBOX_PAYLOAD_OFFSET                          0x600
+#define MOORING_MAILBOX_PAYLOAD_SIZE                            1024
+
 enum mooring_cp_state {
 	/* The control processor boots; only info and cp may be used. */
 	MOORING_CP_STATE_BOOTING   = 0,
@@ -111,10 +139,13 @@ enum mooring_cp_state {
 /* split_ring: Split virtqueues. */
 #define MOORING_INFO_CAPABILITIES_SPLIT_RING_SHIFT              2
 #define MOORING_INFO_CAPABILITIES_SPLIT_RING_MASK               0x00000004u
-/* identity: An address space can be 1:1. */
+/* identity: An address space can be 1:1. 0 on a card without an IOMMU. */
 #define MOORING_INFO_CAPABILITIES_IDENTITY_SHIFT                1
 #define MOORING_INFO_CAPABILITIES_IDENTITY_MASK                 0x00000002u
-/* iommu: The card has an IOMMU of its own. */
+/*
+ * iommu: The card has an IOMMU of its own. Without one all its DMA goes out untranslated, to
+ * whatever the platform's IOMMU makes of it, and commands and events go through the mailbox.
+ */
 #define MOORING_INFO_CAPABILITIES_IOMMU_SHIFT                   0
 #define MOORING_INFO_CAPABILITIES_IOMMU_MASK                    0x00000001u
 
@@ -160,7 +191,7 @@ enum mooring_cp_state {
 #define MOORING_INFO_MAX_EXTENTS_READ_MASK                      0xffffffffu
 #define MOORING_INFO_MAX_EXTENTS_WRITE_MASK                     0x00000000u
 #define MOORING_INFO_MAX_EXTENTS_STROBE_MASK                    0x00000000u
-/* value: Count. */
+/* value: Count; 0 on a card without an IOMMU. */
 #define MOORING_INFO_MAX_EXTENTS_VALUE_SHIFT                    0
 #define MOORING_INFO_MAX_EXTENTS_VALUE_MASK                     0xffffffffu
 
@@ -186,7 +217,7 @@ enum mooring_cp_state {
 /* bus: Bits of a bus address, 32 to 64. */
 #define MOORING_INFO_ADDRESS_BITS_BUS_SHIFT                     8
 #define MOORING_INFO_ADDRESS_BITS_BUS_MASK                      0x0000ff00u
-/* iova: Bits of an I/O virtual address, 32 to 64. */
+/* iova: Bits of an I/O virtual address, 32 to 64. As bus on a card without an IOMMU. */
 #define MOORING_INFO_ADDRESS_BITS_IOVA_SHIFT                    0
 #define MOORING_INFO_ADDRESS_BITS_IOVA_MASK                     0x000000ffu
 
@@ -196,7 +227,7 @@ enum mooring_cp_state {
 #define MOORING_INFO_NUM_VECTORS_READ_MASK                      0x0000ffffu
 #define MOORING_INFO_NUM_VECTORS_WRITE_MASK                     0x00000000u
 #define MOORING_INFO_NUM_VECTORS_STROBE_MASK                    0x00000000u
-/* value: 1 to 2048. Vector 0 serves command and event queue. */
+/* value: 1 to 2048. Vector 0 serves command and event queue, or the mailbox. */
 #define MOORING_INFO_NUM_VECTORS_VALUE_SHIFT                    0
 #define MOORING_INFO_NUM_VECTORS_VALUE_MASK                     0x0000ffffu
 
@@ -206,7 +237,7 @@ enum mooring_cp_state {
 #define MOORING_INFO_MAX_BATCH_READ_MASK                        0x0000ffffu
 #define MOORING_INFO_MAX_BATCH_WRITE_MASK                       0x00000000u
 #define MOORING_INFO_MAX_BATCH_STROBE_MASK                      0x00000000u
-/* value: At least 1. */
+/* value: At least 1; no matter on a card without an IOMMU. */
 #define MOORING_INFO_MAX_BATCH_VALUE_SHIFT                      0
 #define MOORING_INFO_MAX_BATCH_VALUE_MASK                       0x0000ffffu
 
@@ -477,5 +508,72 @@ enum mooring_cp_state {
 /* count: Count. */
 #define MOORING_IOMMU_FAULTS_COUNT_SHIFT                        0
 #define MOORING_IOMMU_FAULTS_COUNT_MASK                         0xffffffffu
+
+/*
+ * Mailbox: Control. Switches the mailbox on and off. Switching it on sets sequence numbers to
+ * their first values, clears the windows and drops old events.
+ */
+#define MOORING_MAILBOX_CONTROL_OFFSET                          0x500
+#define MOORING_MAILBOX_CONTROL_RESET_VALUE                     0x00000000u
+#define MOORING_MAILBOX_CONTROL_READ_MASK                       0xffff0001u
+#define MOORING_MAILBOX_CONTROL_WRITE_MASK                      0xffff0001u
+#define MOORING_MAILBOX_CONTROL_STROBE_MASK                     0x00000000u
+/*
+ * vector: MSI-X vector of events, or 0xffff for none. It is raised for each event that appears in
+ * its window.
+ */
+#define MOORING_MAILBOX_CONTROL_VECTOR_SHIFT                    16
+#define MOORING_MAILBOX_CONTROL_VECTOR_MASK                     0xffff0000u
+/* enable: 1: on. */
+#define MOORING_MAILBOX_CONTROL_ENABLE_SHIFT                    0
+#define MOORING_MAILBOX_CONTROL_ENABLE_MASK                     0x00000001u
+
+/* Mailbox: Status. State of the mailbox. */
+#define MOORING_MAILBOX_STATUS_OFFSET                           0x504
+#define MOORING_MAILBOX_STATUS_RESET_VALUE                      0x00000000u
+#define MOORING_MAILBOX_STATUS_READ_MASK                        0x00000007u
+#define MOORING_MAILBOX_STATUS_WRITE_MASK                       0x00000000u
+#define MOORING_MAILBOX_STATUS_STROBE_MASK                      0x00000000u
+/*
+ * busy: 1: a command is under way. The command and the payload window then belong to the card,
+ * which ignores writes there.
+ */
+#define MOORING_MAILBOX_STATUS_BUSY_SHIFT                       2
+#define MOORING_MAILBOX_STATUS_BUSY_MASK                        0x00000004u
+/*
+ * error: 1: stopped because its set-up is invalid, or because the doorbell was rung out of turn.
+ * Cleared by switching the mailbox off.
+ */
+#define MOORING_MAILBOX_STATUS_ERROR_SHIFT                      1
+#define MOORING_MAILBOX_STATUS_ERROR_MASK                       0x00000002u
+/* enabled: 1: on. */
+#define MOORING_MAILBOX_STATUS_ENABLED_SHIFT                    0
+#define MOORING_MAILBOX_STATUS_ENABLED_MASK                     0x00000001u
+
+/* Mailbox: Doorbell. Gives the command in its window to the card. */
+#define MOORING_MAILBOX_DOORBELL_OFFSET                         0x508
+#define MOORING_MAILBOX_DOORBELL_RESET_VALUE                    0x00000000u
+#define MOORING_MAILBOX_DOORBELL_READ_MASK                      0xffffffffu
+#define MOORING_MAILBOX_DOORBELL_WRITE_MASK                     0xffffffffu
+#define MOORING_MAILBOX_DOORBELL_STROBE_MASK                    0x00000000u
+/*
+ * sequence: The sequence number that the command's completion is to carry: 1 for the first
+ * command, then one more each time, without 0.
+ */
+#define MOORING_MAILBOX_DOORBELL_SEQUENCE_SHIFT                 0
+#define MOORING_MAILBOX_DOORBELL_SEQUENCE_MASK                  0xffffffffu
+
+/*
+ * Mailbox: Event acknowledge. Takes the event out of its window, and makes the next one appear
+ * there.
+ */
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_OFFSET                0x50c
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_RESET_VALUE           0x00000000u
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_READ_MASK             0xffffffffu
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_WRITE_MASK            0xffffffffu
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_STROBE_MASK           0x00000000u
+/* sequence: The event's sequence number. Another number is ignored. */
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_SEQUENCE_SHIFT        0
+#define MOORING_MAILBOX_EVENT_ACKNOWLEDGE_SEQUENCE_MASK         0xffffffffu
 
 #endif /* MOORING_REGS_H */

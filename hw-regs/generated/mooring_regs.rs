@@ -79,8 +79,36 @@ pub const DOORBELL_STRIDE: usize = 0x1000;
 /// Most doorbells that a card can have.
 pub const DOORBELL_MAX: usize = 4096;
 
+/// Where the command window begins in the registers' BAR. The command that the driver gives. Its
+/// payload address is an offset in the payload window.
+pub const MAILBOX_COMMAND_OFFSET: usize = 0x540;
+
+/// Bytes of the command window.
+pub const MAILBOX_COMMAND_SIZE: usize = 64;
+
+/// Where the completion window begins in the registers' BAR. The newest completion; all zero before
+/// the first one. It is new if its sequence is that of the doorbell, which the card writes last.
+pub const MAILBOX_COMPLETION_OFFSET: usize = 0x580;
+
+/// Bytes of the completion window.
+pub const MAILBOX_COMPLETION_SIZE: usize = 32;
+
+/// Where the event window begins in the registers' BAR. The oldest event that wasn't acknowledged;
+/// all zero if there is none. Events are numbered like completions.
+pub const MAILBOX_EVENT_OFFSET: usize = 0x5c0;
+
+/// Bytes of the event window.
+pub const MAILBOX_EVENT_SIZE: usize = 32;
+
+/// Where the payload window begins in the registers' BAR. What a command reads or writes beside its
+/// arguments. What the driver wrote and the card didn't change stays.
+pub const MAILBOX_PAYLOAD_OFFSET: usize = 0x600;
+
+/// Bytes of the payload window.
+pub const MAILBOX_PAYLOAD_SIZE: usize = 1024;
+
 /// Every register, in the order of the offsets.
-pub const REGISTERS: [Register; 36] = [
+pub const REGISTERS: [Register; 40] = [
     InfoMagic::REGISTER,
     InfoInterfaceVersion::REGISTER,
     InfoBuild::REGISTER,
@@ -117,6 +145,10 @@ pub const REGISTERS: [Register; 36] = [
     EventqConsumer::REGISTER,
     IommuCommands::REGISTER,
     IommuFaults::REGISTER,
+    MailboxControl::REGISTER,
+    MailboxStatus::REGISTER,
+    MailboxDoorbell::REGISTER,
+    MailboxEventAcknowledge::REGISTER,
 ];
 
 /// Values of [`CpStatus::state`].
@@ -422,14 +454,15 @@ impl InfoCapabilities {
         mask: 0x00000004,
     };
 
-    /// An address space can be 1:1.
+    /// An address space can be 1:1. 0 on a card without an IOMMU.
     pub const IDENTITY: Field = Field {
         name: "identity",
         shift: 1,
         mask: 0x00000002,
     };
 
-    /// The card has an IOMMU of its own.
+    /// The card has an IOMMU of its own. Without one all its DMA goes out untranslated, to whatever
+    /// the platform's IOMMU makes of it, and commands and events go through the mailbox.
     pub const IOMMU: Field = Field {
         name: "iommu",
         shift: 0,
@@ -456,7 +489,7 @@ impl InfoCapabilities {
         Self(Self::SPLIT_RING.set(self.0, value as u32))
     }
 
-    /// An address space can be 1:1.
+    /// An address space can be 1:1. 0 on a card without an IOMMU.
     pub const fn identity(self) -> bool {
         Self::IDENTITY.get(self.0) != 0
     }
@@ -466,7 +499,8 @@ impl InfoCapabilities {
         Self(Self::IDENTITY.set(self.0, value as u32))
     }
 
-    /// The card has an IOMMU of its own.
+    /// The card has an IOMMU of its own. Without one all its DMA goes out untranslated, to whatever
+    /// the platform's IOMMU makes of it, and commands and events go through the mailbox.
     pub const fn iommu(self) -> bool {
         Self::IOMMU.get(self.0) != 0
     }
@@ -621,14 +655,14 @@ impl InfoMaxExtents {
         fields: &[Self::VALUE],
     };
 
-    /// Count.
+    /// Count; 0 on a card without an IOMMU.
     pub const VALUE: Field = Field {
         name: "value",
         shift: 0,
         mask: 0xffffffff,
     };
 
-    /// Count.
+    /// Count; 0 on a card without an IOMMU.
     pub const fn value(self) -> u32 {
         Self::VALUE.get(self.0)
     }
@@ -725,7 +759,7 @@ impl InfoAddressBits {
         mask: 0x0000ff00,
     };
 
-    /// Bits of an I/O virtual address, 32 to 64.
+    /// Bits of an I/O virtual address, 32 to 64. As bus on a card without an IOMMU.
     pub const IOVA: Field = Field {
         name: "iova",
         shift: 0,
@@ -742,7 +776,7 @@ impl InfoAddressBits {
         Self(Self::BUS.set(self.0, value as u32))
     }
 
-    /// Bits of an I/O virtual address, 32 to 64.
+    /// Bits of an I/O virtual address, 32 to 64. As bus on a card without an IOMMU.
     pub const fn iova(self) -> u8 {
         Self::IOVA.get(self.0) as u8
     }
@@ -775,14 +809,14 @@ impl InfoNumVectors {
         fields: &[Self::VALUE],
     };
 
-    /// 1 to 2048. Vector 0 serves command and event queue.
+    /// 1 to 2048. Vector 0 serves command and event queue, or the mailbox.
     pub const VALUE: Field = Field {
         name: "value",
         shift: 0,
         mask: 0x0000ffff,
     };
 
-    /// 1 to 2048. Vector 0 serves command and event queue.
+    /// 1 to 2048. Vector 0 serves command and event queue, or the mailbox.
     pub const fn value(self) -> u16 {
         Self::VALUE.get(self.0) as u16
     }
@@ -815,14 +849,14 @@ impl InfoMaxBatch {
         fields: &[Self::VALUE],
     };
 
-    /// At least 1.
+    /// At least 1; no matter on a card without an IOMMU.
     pub const VALUE: Field = Field {
         name: "value",
         shift: 0,
         mask: 0x0000ffff,
     };
 
-    /// At least 1.
+    /// At least 1; no matter on a card without an IOMMU.
     pub const fn value(self) -> u16 {
         Self::VALUE.get(self.0) as u16
     }
@@ -1825,5 +1859,226 @@ impl IommuFaults {
     /// The word with [`count`](Self::count) set.
     pub const fn with_count(self, value: u32) -> Self {
         Self(Self::COUNT.set(self.0, value))
+    }
+}
+
+/// Mailbox: Control. Switches the mailbox on and off. Switching it on sets sequence numbers to
+/// their first values, clears the windows and drops old events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxControl(pub u32);
+
+impl MailboxControl {
+    /// Bytes from the start of the BAR.
+    pub const OFFSET: usize = 0x500;
+
+    /// Value after power-on and after a card reset.
+    pub const RESET_VALUE: u32 = 0x0;
+
+    /// The register as data.
+    pub const REGISTER: Register = Register {
+        name: "MAILBOX_CONTROL",
+        offset: Self::OFFSET,
+        reset: Self::RESET_VALUE,
+        read_mask: 0xffff0001,
+        write_mask: 0xffff0001,
+        strobe_mask: 0x00000000,
+        fields: &[Self::VECTOR, Self::ENABLE],
+    };
+
+    /// MSI-X vector of events, or 0xffff for none. It is raised for each event that appears in its
+    /// window.
+    pub const VECTOR: Field = Field {
+        name: "vector",
+        shift: 16,
+        mask: 0xffff0000,
+    };
+
+    /// 1: on.
+    pub const ENABLE: Field = Field {
+        name: "enable",
+        shift: 0,
+        mask: 0x00000001,
+    };
+
+    /// MSI-X vector of events, or 0xffff for none. It is raised for each event that appears in its
+    /// window.
+    pub const fn vector(self) -> u16 {
+        Self::VECTOR.get(self.0) as u16
+    }
+
+    /// The word with [`vector`](Self::vector) set.
+    pub const fn with_vector(self, value: u16) -> Self {
+        Self(Self::VECTOR.set(self.0, value as u32))
+    }
+
+    /// 1: on.
+    pub const fn enable(self) -> bool {
+        Self::ENABLE.get(self.0) != 0
+    }
+
+    /// The word with [`enable`](Self::enable) set.
+    pub const fn with_enable(self, value: bool) -> Self {
+        Self(Self::ENABLE.set(self.0, value as u32))
+    }
+}
+
+/// Mailbox: Status. State of the mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxStatus(pub u32);
+
+impl MailboxStatus {
+    /// Bytes from the start of the BAR.
+    pub const OFFSET: usize = 0x504;
+
+    /// Value after power-on and after a card reset.
+    pub const RESET_VALUE: u32 = 0x0;
+
+    /// The register as data.
+    pub const REGISTER: Register = Register {
+        name: "MAILBOX_STATUS",
+        offset: Self::OFFSET,
+        reset: Self::RESET_VALUE,
+        read_mask: 0x00000007,
+        write_mask: 0x00000000,
+        strobe_mask: 0x00000000,
+        fields: &[Self::BUSY, Self::ERROR, Self::ENABLED],
+    };
+
+    /// 1: a command is under way. The command and the payload window then belong to the card, which
+    /// ignores writes there.
+    pub const BUSY: Field = Field {
+        name: "busy",
+        shift: 2,
+        mask: 0x00000004,
+    };
+
+    /// 1: stopped because its set-up is invalid, or because the doorbell was rung out of turn.
+    /// Cleared by switching the mailbox off.
+    pub const ERROR: Field = Field {
+        name: "error",
+        shift: 1,
+        mask: 0x00000002,
+    };
+
+    /// 1: on.
+    pub const ENABLED: Field = Field {
+        name: "enabled",
+        shift: 0,
+        mask: 0x00000001,
+    };
+
+    /// 1: a command is under way. The command and the payload window then belong to the card, which
+    /// ignores writes there.
+    pub const fn busy(self) -> bool {
+        Self::BUSY.get(self.0) != 0
+    }
+
+    /// The word with [`busy`](Self::busy) set.
+    pub const fn with_busy(self, value: bool) -> Self {
+        Self(Self::BUSY.set(self.0, value as u32))
+    }
+
+    /// 1: stopped because its set-up is invalid, or because the doorbell was rung out of turn.
+    /// Cleared by switching the mailbox off.
+    pub const fn error(self) -> bool {
+        Self::ERROR.get(self.0) != 0
+    }
+
+    /// The word with [`error`](Self::error) set.
+    pub const fn with_error(self, value: bool) -> Self {
+        Self(Self::ERROR.set(self.0, value as u32))
+    }
+
+    /// 1: on.
+    pub const fn enabled(self) -> bool {
+        Self::ENABLED.get(self.0) != 0
+    }
+
+    /// The word with [`enabled`](Self::enabled) set.
+    pub const fn with_enabled(self, value: bool) -> Self {
+        Self(Self::ENABLED.set(self.0, value as u32))
+    }
+}
+
+/// Mailbox: Doorbell. Gives the command in its window to the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxDoorbell(pub u32);
+
+impl MailboxDoorbell {
+    /// Bytes from the start of the BAR.
+    pub const OFFSET: usize = 0x508;
+
+    /// Value after power-on and after a card reset.
+    pub const RESET_VALUE: u32 = 0x0;
+
+    /// The register as data.
+    pub const REGISTER: Register = Register {
+        name: "MAILBOX_DOORBELL",
+        offset: Self::OFFSET,
+        reset: Self::RESET_VALUE,
+        read_mask: 0xffffffff,
+        write_mask: 0xffffffff,
+        strobe_mask: 0x00000000,
+        fields: &[Self::SEQUENCE],
+    };
+
+    /// The sequence number that the command's completion is to carry: 1 for the first command, then
+    /// one more each time, without 0.
+    pub const SEQUENCE: Field = Field {
+        name: "sequence",
+        shift: 0,
+        mask: 0xffffffff,
+    };
+
+    /// The sequence number that the command's completion is to carry: 1 for the first command, then
+    /// one more each time, without 0.
+    pub const fn sequence(self) -> u32 {
+        Self::SEQUENCE.get(self.0)
+    }
+
+    /// The word with [`sequence`](Self::sequence) set.
+    pub const fn with_sequence(self, value: u32) -> Self {
+        Self(Self::SEQUENCE.set(self.0, value))
+    }
+}
+
+/// Mailbox: Event acknowledge. Takes the event out of its window, and makes the next one appear
+/// there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxEventAcknowledge(pub u32);
+
+impl MailboxEventAcknowledge {
+    /// Bytes from the start of the BAR.
+    pub const OFFSET: usize = 0x50c;
+
+    /// Value after power-on and after a card reset.
+    pub const RESET_VALUE: u32 = 0x0;
+
+    /// The register as data.
+    pub const REGISTER: Register = Register {
+        name: "MAILBOX_EVENT_ACKNOWLEDGE",
+        offset: Self::OFFSET,
+        reset: Self::RESET_VALUE,
+        read_mask: 0xffffffff,
+        write_mask: 0xffffffff,
+        strobe_mask: 0x00000000,
+        fields: &[Self::SEQUENCE],
+    };
+
+    /// The event's sequence number. Another number is ignored.
+    pub const SEQUENCE: Field = Field {
+        name: "sequence",
+        shift: 0,
+        mask: 0xffffffff,
+    };
+
+    /// The event's sequence number. Another number is ignored.
+    pub const fn sequence(self) -> u32 {
+        Self::SEQUENCE.get(self.0)
+    }
+
+    /// The word with [`sequence`](Self::sequence) set.
+    pub const fn with_sequence(self, value: u32) -> Self {
+        Self(Self::SEQUENCE.set(self.0, value))
     }
 }

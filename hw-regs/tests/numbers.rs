@@ -90,6 +90,7 @@ fn queue_error_reasons() {
         (1, QueueErrorReason::Access),
         (2, QueueErrorReason::Ring),
         (3, QueueErrorReason::Buffer),
+        (4, QueueErrorReason::Bus),
     ];
     for (number, reason) in expected {
         assert_eq!(reason as u32, u32::from(number), "{reason:?}");

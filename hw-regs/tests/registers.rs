@@ -16,7 +16,7 @@ const REFERENCE: &str = include_str!("../generated/registers.md");
 
 /// The contract: name, offset, reset value, and the bits that the host reads, writes and strobes.
 #[rustfmt::skip]
-const PINNED: [(&str, usize, u32, u32, u32, u32); 36] = [
+const PINNED: [(&str, usize, u32, u32, u32, u32); 40] = [
     ("INFO_MAGIC",              0x000, 0x524f_4f4d, 0xffff_ffff, 0, 0),
     ("INFO_INTERFACE_VERSION",  0x004, 0x0001_0000, 0xffff_ffff, 0, 0),
     ("INFO_BUILD",              0x008, 0, 0xffff_ffff, 0, 0),
@@ -53,7 +53,51 @@ const PINNED: [(&str, usize, u32, u32, u32, u32); 36] = [
     ("EVENTQ_CONSUMER",         0x314, 0, 0x0000_ffff, 0x0000_ffff, 0),
     ("IOMMU_COMMANDS",          0x400, 0, 0xffff_ffff, 0, 0),
     ("IOMMU_FAULTS",            0x404, 0, 0xffff_ffff, 0, 0),
+    ("MAILBOX_CONTROL",         0x500, 0, 0xffff_0001, 0xffff_0001, 0),
+    ("MAILBOX_STATUS",          0x504, 0, 0x0000_0007, 0, 0),
+    ("MAILBOX_DOORBELL",        0x508, 0, 0xffff_ffff, 0xffff_ffff, 0),
+    ("MAILBOX_EVENT_ACKNOWLEDGE", 0x50c, 0, 0xffff_ffff, 0xffff_ffff, 0),
 ];
+
+/// Windows: name, offset and bytes.
+const WINDOWS: [(&str, usize, usize); 4] = [
+    (
+        "MAILBOX_COMMAND",
+        MAILBOX_COMMAND_OFFSET,
+        MAILBOX_COMMAND_SIZE,
+    ),
+    (
+        "MAILBOX_COMPLETION",
+        MAILBOX_COMPLETION_OFFSET,
+        MAILBOX_COMPLETION_SIZE,
+    ),
+    ("MAILBOX_EVENT", MAILBOX_EVENT_OFFSET, MAILBOX_EVENT_SIZE),
+    (
+        "MAILBOX_PAYLOAD",
+        MAILBOX_PAYLOAD_OFFSET,
+        MAILBOX_PAYLOAD_SIZE,
+    ),
+];
+
+#[test]
+fn windows_are_where_they_were() {
+    let pinned = [
+        ("MAILBOX_COMMAND", 0x540, 64),
+        ("MAILBOX_COMPLETION", 0x580, 32),
+        ("MAILBOX_EVENT", 0x5c0, 32),
+        ("MAILBOX_PAYLOAD", 0x600, 1024),
+    ];
+    assert_eq!(WINDOWS, pinned);
+}
+
+/// A window holds its message whole, and the payload what a card without an IOMMU has to say.
+#[test]
+fn messages_fit_their_windows() {
+    assert_eq!(MAILBOX_COMMAND_SIZE, size_of::<wire::Command>());
+    assert_eq!(MAILBOX_COMPLETION_SIZE, size_of::<wire::Completion>());
+    assert_eq!(MAILBOX_EVENT_SIZE, size_of::<wire::Event>());
+    const { assert!(size_of::<wire::DeviceStatistics>() <= MAILBOX_PAYLOAD_SIZE) };
+}
 
 #[test]
 fn registers_are_where_they_were() {
@@ -269,6 +313,7 @@ fn the_kernel_registers_agree() {
 fn the_reference_agrees() {
     let mut overview: Vec<(&str, u64, Option<u32>)> = Vec::new();
     let mut fields: Vec<(&str, String, &str)> = Vec::new();
+    let mut windows: Vec<(&str, u64, u64)> = Vec::new();
     let mut section = "";
     for line in REFERENCE.lines() {
         if let Some(heading) = line.strip_prefix("### ") {
@@ -277,16 +322,22 @@ fn the_reference_agrees() {
             section = "";
         }
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
-        if line.starts_with("| `0x") {
+        if line.starts_with("| `0x") && cells[2].starts_with('[') {
             let reset = cells[3]
                 .starts_with('`')
                 .then(|| number(code(cells[3])) as u32);
             overview.push((code(cells[2]), number(code(cells[1])), reset));
+        } else if line.starts_with("| `0x") {
+            windows.push((code(cells[3]), number(code(cells[1])), number(cells[2])));
         } else if !section.is_empty() && line.starts_with('|') && cells[2].starts_with('`') {
             fields.push((section, cells[1].to_string(), code(cells[2])));
         }
     }
 
+    assert_eq!(
+        windows,
+        WINDOWS.map(|(name, at, size)| (name, at as u64, size as u64))
+    );
     assert_eq!(overview.len(), REGISTERS.len());
     for (register, (name, offset, reset)) in REGISTERS.iter().zip(overview) {
         assert_eq!((register.name, register.offset as u64), (name, offset));
@@ -309,15 +360,28 @@ fn the_reference_agrees() {
     assert_eq!(fields, expected);
 }
 
+/// The names of the constants of each window.
+const WINDOW_NAMES: [[&str; 2]; 4] = [
+    ["MAILBOX_COMMAND_OFFSET", "MAILBOX_COMMAND_SIZE"],
+    ["MAILBOX_COMPLETION_OFFSET", "MAILBOX_COMPLETION_SIZE"],
+    ["MAILBOX_EVENT_OFFSET", "MAILBOX_EVENT_SIZE"],
+    ["MAILBOX_PAYLOAD_OFFSET", "MAILBOX_PAYLOAD_SIZE"],
+];
+
 fn constants() -> Vec<(&'static str, u64)> {
-    vec![
+    let mut constants = vec![
         ("BAR_REGISTERS", BAR_REGISTERS.into()),
         ("BAR_DOORBELLS", BAR_DOORBELLS.into()),
         ("BAR_MSIX", BAR_MSIX.into()),
         ("REGISTERS_SIZE", REGISTERS_SIZE as u64),
         ("DOORBELL_STRIDE", DOORBELL_STRIDE as u64),
         ("DOORBELL_MAX", DOORBELL_MAX as u64),
-    ]
+    ];
+    for ([offset_name, size_name], (_, offset, size)) in WINDOW_NAMES.into_iter().zip(WINDOWS) {
+        constants.push((offset_name, offset as u64));
+        constants.push((size_name, size as u64));
+    }
+    constants
 }
 
 /// The states with their numbers, named as a language does it.

@@ -22,7 +22,8 @@ use crate::registers::RegisterFile;
 use crate::switch::Route;
 use crate::vq::Received;
 use crate::{
-    info, CardConfig, ConfigError, Direction, Doorbells, FrameObserver, HostMemory, Port, Uplink,
+    cmdq, eventq, info, mailbox, CardConfig, ConfigError, Direction, Doorbells, FrameObserver,
+    HostMemory, Port, Uplink,
 };
 
 /// Commands, frames of a queue, control commands and frames from the uplink that one step handles at most.
@@ -115,7 +116,10 @@ impl Card {
         match (u32::from(bar), register_offset(offset, data.len())) {
             (BAR_REGISTERS, Some(offset)) => {
                 self.refresh(offset);
-                data.copy_from_slice(&self.registers.host_read(offset).to_le_bytes());
+                let mailbox = self.blocks.mailbox.as_ref();
+                let window = mailbox.and_then(|mailbox| mailbox.read_window(offset));
+                let word = window.unwrap_or_else(|| self.registers.host_read(offset));
+                data.copy_from_slice(&word.to_le_bytes());
             }
             // Doorbells hold nothing.
             (BAR_DOORBELLS, _) => data.fill(0),
@@ -167,7 +171,7 @@ impl Card {
         let more_frames = self.receive_from_uplink();
         self.raise_queue_interrupts();
         self.tell_failures();
-        more_frames || (self.cmdq.has_commands() && !self.hangs()) || self.doorbells.any()
+        more_frames || (self.has_commands() && !self.hangs()) || self.doorbells.any()
     }
 
     /// Resets the card: a function-level reset, or `cp.CONTROL.reset`. Call [`step`](Self::step) afterwards.
@@ -214,7 +218,18 @@ impl Card {
     }
 
     fn write_register(&mut self, offset: usize, word: u32) {
-        if self.cmdq.ignores(offset) || self.eventq.ignores(offset) {
+        let ignored = match &mut self.blocks.mailbox {
+            Some(mailbox) => {
+                mailbox.write_window(offset, word);
+                cmdq::is_register(offset) || eventq::is_register(offset)
+            }
+            None => {
+                self.cmdq.ignores(offset)
+                    || self.eventq.ignores(offset)
+                    || mailbox::is_register(offset)
+            }
+        };
+        if ignored {
             return;
         }
         let strobes = self.registers.host_write(offset, word);
@@ -222,10 +237,14 @@ impl Card {
             self.reset();
             return;
         }
-        self.cmdq
-            .written(offset, &mut self.registers, self.config.vectors);
-        self.eventq
-            .written(offset, &mut self.registers, self.config.vectors);
+        let vectors = self.config.vectors;
+        if let Some(mailbox) = &mut self.blocks.mailbox {
+            let vector = mailbox.written(offset, &mut self.registers, vectors);
+            vector.into_iter().for_each(|vector| self.raise(vector));
+        } else {
+            self.cmdq.written(offset, &mut self.registers, vectors);
+            self.eventq.written(offset, &mut self.registers, vectors);
+        }
     }
 
     fn raise(&mut self, vector: u16) {
@@ -242,23 +261,39 @@ impl Card {
             if self.hangs() || self.is_gone() {
                 break;
             }
-            let Some(command) = self.cmdq.fetch(&self.blocks.bus, &mut self.registers) else {
+            let command = match &mut self.blocks.mailbox {
+                Some(mailbox) => mailbox.fetch(),
+                None => self.cmdq.fetch(&self.blocks.bus, &mut self.registers),
+            };
+            let Some(command) = command else {
                 break;
             };
             let completion = self.firmware.execute(&mut self.blocks, &command);
             if completion.status.get() != STATUS_OK && self.limit.allows() {
                 log::warn!(
-                    "cmdq: refused with status {}: {command:x?}",
+                    "cp: refused with status {}: {command:x?}",
                     completion.status.get()
                 );
             }
             self.commands = self.commands.saturating_add(1);
-            completed |= self
-                .cmdq
-                .complete(&self.blocks.bus, &mut self.registers, &completion);
+            match &mut self.blocks.mailbox {
+                Some(mailbox) => mailbox.complete(&mut self.registers, &completion),
+                None => {
+                    completed |=
+                        self.cmdq
+                            .complete(&self.blocks.bus, &mut self.registers, &completion)
+                }
+            }
         }
         if let Some(vector) = self.cmdq.vector().filter(|_| completed) {
             self.raise(vector);
+        }
+    }
+
+    fn has_commands(&self) -> bool {
+        match &self.blocks.mailbox {
+            Some(mailbox) => mailbox.has_commands(),
+            None => self.cmdq.has_commands(),
         }
     }
 
@@ -453,17 +488,22 @@ impl Card {
                     (_, Some(fault)) => {
                         log::warn!("vq {}: stops: the IOMMU refused {fault:x?}", failure.queue)
                     }
-                    (QueueErrorReason::Access, None) => {
-                        log::warn!("vq {}: stops: the bus failed an access", failure.queue)
-                    }
+                    (QueueErrorReason::Bus, None) => log::warn!(
+                        "vq {}: stops: the bus failed an access at {:#x}",
+                        failure.queue,
+                        failure.bus_address
+                    ),
                     (reason, None) => log::warn!("vq {}: stops: {reason:?} error", failure.queue),
                 }
             }
             for event in self.firmware.failure_events(&failure).into_iter().flatten() {
-                told = self
-                    .eventq
-                    .post(&self.blocks.bus, &mut self.registers, &event)
-                    .or(told);
+                let vector = match &mut self.blocks.mailbox {
+                    Some(mailbox) => mailbox.post(&event),
+                    None => self
+                        .eventq
+                        .post(&self.blocks.bus, &mut self.registers, &event),
+                };
+                told = vector.or(told);
             }
         }
         if let Some(vector) = told {

@@ -37,6 +37,11 @@ pub(crate) struct Cmdq {
     completed: u16,
 }
 
+/// Whether an offset of the BAR is that of one of the queue's registers.
+pub(crate) fn is_register(offset: usize) -> bool {
+    (CmdqSubmissionBaseLo::OFFSET..=CmdqHead::OFFSET).contains(&offset)
+}
+
 impl Cmdq {
     /// Whether a write to a register is to be ignored.
     pub fn ignores(&self, offset: usize) -> bool {

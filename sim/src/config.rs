@@ -25,7 +25,7 @@ pub struct CardConfig {
     pub queues: u16,
     /// Device objects.
     pub devices: u16,
-    /// Address spaces, all devices together.
+    /// Address spaces, all devices together. Without an IOMMU this, `extents` and `iova_bits` have no effect.
     pub address_spaces: u16,
     /// Extents that the card's memory holds, all address spaces together.
     pub extents: u32,
@@ -94,6 +94,30 @@ impl CardConfig {
     /// leave room for other cards in a guest with one processor, which has about 200.
     pub fn default_vectors(queues: u16) -> u16 {
         queues.saturating_add(1).min(65)
+    }
+
+    /// Address spaces that the card has: none without an IOMMU.
+    pub fn address_spaces(&self) -> u16 {
+        match self.iommu {
+            IommuKind::None => 0,
+            _ => self.address_spaces,
+        }
+    }
+
+    /// Extents that the card has memory for: none without an IOMMU.
+    pub fn extents(&self) -> u32 {
+        match self.iommu {
+            IommuKind::None => 0,
+            _ => self.extents,
+        }
+    }
+
+    /// Bits of an I/O virtual address, which is a bus address without an IOMMU.
+    pub fn iova_bits(&self) -> u8 {
+        match self.iommu {
+            IommuKind::None => self.bus_bits,
+            _ => self.iova_bits,
+        }
     }
 
     /// Checks that the register description allows a card of these sizes.

@@ -13,6 +13,7 @@ use mooring_hw_regs::regs::{CpError, CpFirmwareVersion, CpHeartbeat, CpState, Cp
 use mooring_hw_regs::wire::{AddressSpaceMode, ErrorCode, Extent, ExtentOperation};
 
 use crate::iommu::{Iommu, Piece};
+use crate::mailbox::Mailbox;
 use crate::memory::Bus;
 use crate::net::NetDevice;
 use crate::registers::RegisterFile;
@@ -73,6 +74,8 @@ impl CpRegisters {
 pub(crate) struct Blocks {
     pub capabilities: Capabilities,
     pub bus: Bus,
+    /// What a card without an IOMMU has in place of command and event queue.
+    pub mailbox: Option<Mailbox>,
     pub iommu: Iommu,
     pub engine: Engine,
     pub switch: Switch,
@@ -87,10 +90,10 @@ impl Blocks {
             capabilities: Capabilities {
                 queues: config.queues,
                 devices: config.devices,
-                address_spaces: config.address_spaces,
+                address_spaces: config.address_spaces(),
                 min_queue_size: config.min_queue_size,
                 max_queue_size: config.max_queue_size,
-                iova_bits: config.iova_bits,
+                iova_bits: config.iova_bits(),
                 bus_bits: config.bus_bits,
                 vectors: config.vectors,
                 max_batch: config.max_batch,
@@ -98,7 +101,8 @@ impl Blocks {
                 mac_base: config.mac_base,
             },
             bus,
-            iommu: Iommu::new(config.address_spaces, config.extents),
+            mailbox: (config.iommu == IommuKind::None).then(Mailbox::default),
+            iommu: Iommu::new(config.address_spaces(), config.extents()),
             engine: Engine::new(config.queues, doorbells),
             switch: Switch::default(),
             net: vec![None; usize::from(config.devices)].into_boxed_slice(),
@@ -128,12 +132,26 @@ impl hal::Hal for Blocks {
 }
 
 impl hal::PayloadMemory for Blocks {
-    fn read_payload(&mut self, bus: u64, data: &mut [u8]) -> Result<(), PayloadError> {
-        self.bus.read(bus, data).map_err(|_| PayloadError)
+    fn read_payload(&mut self, address: u64, data: &mut [u8]) -> Result<(), PayloadError> {
+        match &mut self.mailbox {
+            None => self.bus.read(address, data).map_err(|_| PayloadError),
+            Some(mailbox) => {
+                let payload = mailbox.payload(address, data.len()).ok_or(PayloadError)?;
+                data.copy_from_slice(payload);
+                Ok(())
+            }
+        }
     }
 
-    fn write_payload(&mut self, bus: u64, data: &[u8]) -> Result<(), PayloadError> {
-        self.bus.write(bus, data).map_err(|_| PayloadError)
+    fn write_payload(&mut self, address: u64, data: &[u8]) -> Result<(), PayloadError> {
+        match &mut self.mailbox {
+            None => self.bus.write(address, data).map_err(|_| PayloadError),
+            Some(mailbox) => {
+                let payload = mailbox.payload(address, data.len()).ok_or(PayloadError)?;
+                payload.copy_from_slice(data);
+                Ok(())
+            }
+        }
     }
 }
 

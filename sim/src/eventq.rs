@@ -35,6 +35,11 @@ pub(crate) struct Eventq {
     lost: u32,
 }
 
+/// Whether an offset of the BAR is that of one of the queue's registers.
+pub(crate) fn is_register(offset: usize) -> bool {
+    (EventqBaseLo::OFFSET..=EventqConsumer::OFFSET).contains(&offset)
+}
+
 impl Eventq {
     /// Whether a write to a register is to be ignored.
     pub fn ignores(&self, offset: usize) -> bool {

@@ -27,7 +27,7 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
         .with_max(config.max_queue_size)
         .with_min(config.min_queue_size);
     let bits = InfoAddressBits(0)
-        .with_iova(config.iova_bits)
+        .with_iova(config.iova_bits())
         .with_bus(config.bus_bits);
     for (offset, word) in [
         (InfoMagic::OFFSET, config.magic),
@@ -39,8 +39,8 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
             config.false_queues.unwrap_or(config.queues).into(),
         ),
         (InfoNumDevices::OFFSET, config.devices.into()),
-        (InfoNumAddressSpaces::OFFSET, config.address_spaces.into()),
-        (InfoMaxExtents::OFFSET, config.extents),
+        (InfoNumAddressSpaces::OFFSET, config.address_spaces().into()),
+        (InfoMaxExtents::OFFSET, config.extents()),
         (InfoQueueSize::OFFSET, queue_size.0),
         (InfoAddressBits::OFFSET, bits.0),
         (InfoNumVectors::OFFSET, config.vectors.into()),

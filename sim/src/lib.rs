@@ -15,6 +15,7 @@ mod eventq;
 mod info;
 mod iommu;
 mod limit;
+mod mailbox;
 pub mod memory;
 pub mod net;
 mod registers;

@@ -25,3 +25,41 @@ fn without_identity() {
     };
     scenarios::without_identity(InProcess::new(config).expect("a card"));
 }
+
+/// Scenarios for a card without an IOMMU.
+mod without_iommu {
+    use super::*;
+
+    fn card() -> InProcess {
+        let config = CardConfig {
+            iommu: IommuKind::None,
+            ..CardConfig::default()
+        };
+        InProcess::new(config).expect("a card")
+    }
+
+    #[test]
+    fn runs() {
+        scenarios::without_iommu(card());
+    }
+
+    #[test]
+    fn has_no_rings() {
+        scenarios::without_iommu_no_rings(card());
+    }
+
+    #[test]
+    fn bus_errors() {
+        scenarios::without_iommu_bus_errors(card());
+    }
+
+    #[test]
+    fn mailbox_goes_on_without_bus_master() {
+        scenarios::without_iommu_bus_master_off(card());
+    }
+
+    #[test]
+    fn mailbox_is_reset_with_the_card() {
+        scenarios::without_iommu_card_reset(card());
+    }
+}

@@ -26,6 +26,20 @@ fn without_identity() {
     scenarios::without_identity(VfioUserCard::start(&["--iommu", "explicit"]));
 }
 
+#[test]
+fn without_iommu() {
+    scenarios::without_iommu(VfioUserCard::start(&[
+        "--iommu", "none", "--uplink", "loopback",
+    ]));
+}
+
+#[test]
+fn without_iommu_bus_errors() {
+    scenarios::without_iommu_bus_errors(VfioUserCard::start(&[
+        "--iommu", "none", "--uplink", "loopback",
+    ]));
+}
+
 /// A device with a running pair in a 1:1 space.
 fn running_pair(driver: &mut TestDriver<VfioUserCard>) -> NetPair {
     let device = driver.create_device(1, 0).unwrap();

@@ -45,10 +45,32 @@ card() {
 
 : "${CARDS:=$(find_cards)}"
 : "${LOOP:=pci/$(card 0)}" "${NETWORK:=pci/$(card 1)}" "${SMALL:=pci/$(card 2)}" "${POOR:=pci/$(card 8)}"
+# Where a second device goes that loops beside one on LOOP, and one that reaches one on NETWORK. Without an IOMMU on the card
+# the platform's can't tell two devices of a function apart, so there is only one.
+case $IOMMU in
+    none) : "${LOOP2:=$SMALL}" "${NETWORK2:=pci/$(card 13)}" ;;
+    *) : "${LOOP2:=$LOOP}" "${NETWORK2:=$NETWORK}" ;;
+esac
+export LOOP2 NETWORK2
 export SLOWDOWN IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR
 
 # What the driver says of the cards that it refuses, each time it is loaded.
 REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|control processor failed|card reports number of queues|went away while it was set up'
+
+# What the driver says when a second device is added to a function that can have one only.
+ONE_DEVICE='no second device: the card has no IOMMU'
+
+# translates succeeds if the card has an IOMMU, and so address spaces to look at.
+translates() { [ "$IOMMU" != none ]; }
+
+# refused_access QUEUE ACCESS prints the pattern of what the driver says of an access outside of the map.
+refused_access() {
+    if translates; then
+        echo "IOMMU fault .*queue $1 .*$2"
+    else
+        echo "queue $1 stopped: the bus failed an access at 0x"
+    fi
+}
 
 # ---- Saying what is wrong ----
 

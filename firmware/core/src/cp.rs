@@ -67,6 +67,9 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
 
     fn dispatch<H: Hal>(&mut self, hal: &mut H, opcode: Opcode, command: &Command) -> Outcome {
         let device = command.device.get();
+        if opcode.concerns_iommu() && !hal.capabilities().has_iommu() {
+            return Err(ErrorCode::NotSupported);
+        }
         match opcode {
             Opcode::Nop => done(),
             Opcode::DeviceCreate => self.devices.create(hal, &arguments(command)?),

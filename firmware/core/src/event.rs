@@ -19,7 +19,7 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
             device: device.into(),
             queue: queue.into(),
             address_space: NO_ADDRESS_SPACE.into(),
-            iova: 0.into(),
+            iova: failure.bus_address.into(),
             length: 0.into(),
             detail: (failure.reason as u32).into(),
             lost: 0.into(),

@@ -16,7 +16,7 @@ pub struct Capabilities {
     pub queues: u16,
     /// Device objects.
     pub devices: u16,
-    /// Address spaces.
+    /// Address spaces; 0 on a card without an IOMMU.
     pub address_spaces: u16,
     /// Fewest entries of a virtqueue.
     pub min_queue_size: u16,
@@ -36,17 +36,27 @@ pub struct Capabilities {
     pub mac_base: [u8; 6],
 }
 
-/// The host memory that a command's payload lies in couldn't be accessed.
+impl Capabilities {
+    /// Whether the card has an IOMMU of its own.
+    pub fn has_iommu(&self) -> bool {
+        self.address_spaces != 0
+    }
+}
+
+/// The memory that a command's payload lies in couldn't be accessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PayloadError;
 
 /// The path to command payloads. It doesn't pass through the on-chip IOMMU.
+///
+/// Where the transport is the command queue, an address is a bus address; where it is the mailbox, an offset in the
+/// payload window.
 pub trait PayloadMemory {
-    /// Reads from bus address `bus` on.
-    fn read_payload(&mut self, bus: u64, data: &mut [u8]) -> Result<(), PayloadError>;
+    /// Reads from `address` on.
+    fn read_payload(&mut self, address: u64, data: &mut [u8]) -> Result<(), PayloadError>;
 
-    /// Writes from bus address `bus` on.
-    fn write_payload(&mut self, bus: u64, data: &[u8]) -> Result<(), PayloadError>;
+    /// Writes from `address` on.
+    fn write_payload(&mut self, address: u64, data: &[u8]) -> Result<(), PayloadError>;
 }
 
 /// What the IOMMU knows of an address space.
@@ -122,7 +132,8 @@ pub struct QueueSetup {
     pub size: u16,
     /// MSI-X vector, if it raises one.
     pub vector: Option<u16>,
-    /// Address space that its buffers lie in, and tables of indirect descriptors.
+    /// Address space that its buffers lie in, and tables of indirect descriptors; `NO_ADDRESS_SPACE` on a card without an
+    /// IOMMU.
     pub address_space: u16,
     /// Address space that the three areas lie in; may be the same.
     pub ring_address_space: u16,
@@ -277,6 +288,8 @@ pub struct QueueFailure {
     pub reason: QueueErrorReason,
     /// The access that the IOMMU refused, if that is why.
     pub fault: Option<Fault>,
+    /// Where the bus failed an access, if that is why; else 0.
+    pub bus_address: u64,
 }
 
 /// The whole card.

@@ -3,7 +3,7 @@
 //! Queue set-up, and the checks on it.
 
 use mooring_hw_regs::wire::{
-    AddressSpaceMode, ErrorCode, QueueEnable, QueueSelect, QueueState, NO_VECTOR,
+    AddressSpaceMode, ErrorCode, QueueEnable, QueueSelect, QueueState, NO_ADDRESS_SPACE, NO_VECTOR,
     QUEUE_ALLOW_IDENTITY,
 };
 
@@ -27,15 +27,14 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
     check(&hal.capabilities(), arguments)?;
     let address_space = arguments.address_space.get();
     let ring_address_space = arguments.ring_address_space.get();
-    let modes = [
-        spaces.mode(address_space)?,
-        spaces.mode(ring_address_space)?,
-    ];
+    let capabilities = hal.capabilities();
+    let translated = is_translated(&capabilities, spaces, address_space)?
+        & is_translated(&capabilities, spaces, ring_address_space)?;
     if hal.position(queue).running {
         return Err(ErrorCode::Busy);
     }
     let allow_identity = arguments.flags.get() & QUEUE_ALLOW_IDENTITY != 0;
-    if !allow_identity && modes != [AddressSpaceMode::Translated; 2] {
+    if !allow_identity && !translated {
         return Err(ErrorCode::NotTranslated);
     }
 
@@ -59,6 +58,22 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
         },
     );
     done()
+}
+
+/// Whether extents decide what a queue in this address space may reach.
+fn is_translated<const S: usize>(
+    capabilities: &Capabilities,
+    spaces: &AddressSpaces<S>,
+    address_space: u16,
+) -> Result<bool, ErrorCode> {
+    if capabilities.has_iommu() {
+        return Ok(spaces.mode(address_space)? == AddressSpaceMode::Translated);
+    }
+    // Whoever names a space believes that something translates.
+    match address_space {
+        NO_ADDRESS_SPACE => Ok(false),
+        _ => Err(ErrorCode::NoSuchAddressSpace),
+    }
 }
 
 /// Checks all arguments that depend on nothing but the card's limits.

@@ -625,6 +625,7 @@ fn failures_become_events() {
     };
     let failure = QueueFailure {
         queue: 3,
+        bus_address: 0,
         reason: QueueErrorReason::Access,
         fault: Some(fault),
     };
@@ -657,12 +658,14 @@ fn failures_become_events() {
     assert_eq!(second.detail.get(), QueueErrorReason::Access as u32);
     let failure = QueueFailure {
         queue: 3,
+        bus_address: 0,
         reason: QueueErrorReason::Ring,
         fault: None,
     };
     assert!(matches!(firmware.failure_events(&failure), [None, Some(_)]));
     let failure = QueueFailure {
         queue: 11,
+        bus_address: 0,
         reason: QueueErrorReason::Ring,
         fault: None,
     };

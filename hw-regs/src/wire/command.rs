@@ -8,7 +8,7 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Bytes of a command's arguments.
 pub const ARGUMENTS_SIZE: usize = 40;
 
-/// An entry of the submission ring.
+/// An entry of the submission ring, or what is in the mailbox's command window.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Command {
@@ -20,7 +20,7 @@ pub struct Command {
     pub device: U16,
     /// Zero.
     pub reserved: U16,
-    /// Bus address of the payload, or 0.
+    /// Bus address of the payload, or 0. Through the mailbox: its offset in the payload window.
     pub payload: U64,
     /// Bytes of the payload: those that the card reads, or at most writes.
     pub payload_length: U32,
@@ -120,6 +120,12 @@ impl Opcode {
             .copied()
             .find(|opcode| *opcode as u16 == number)
     }
+
+    /// Whether it is about address spaces; a card without an IOMMU refuses those with
+    /// [`ErrorCode::NotSupported`](super::ErrorCode::NotSupported).
+    pub fn concerns_iommu(self) -> bool {
+        self as u16 & 0xff00 == Self::AddressSpaceCreate as u16 & 0xff00
+    }
 }
 
 /// Arguments of [`Opcode::DeviceCreate`].
@@ -154,6 +160,7 @@ pub struct DeviceSetFeatures {
 
 /// Flag of [`QueueEnable`]: the queue may run through address spaces that are 1:1. Without it the card
 /// starts the queue only if both its spaces are translated, and refuses to make either 1:1 while it runs.
+/// On a card without an IOMMU no queue starts without it.
 pub const QUEUE_ALLOW_IDENTITY: u16 = 1;
 
 /// Arguments of [`Opcode::QueueEnable`].
@@ -166,7 +173,9 @@ pub struct QueueEnable {
     pub size: U16,
     /// MSI-X vector, or [`NO_VECTOR`](super::NO_VECTOR).
     pub vector: U16,
-    /// Address space that the buffers lie in, and tables of indirect descriptors.
+    /// Address space that the buffers lie in, and tables of indirect descriptors;
+    /// [`NO_ADDRESS_SPACE`](super::NO_ADDRESS_SPACE) on a card without an IOMMU, whose I/O virtual addresses
+    /// are bus addresses.
     pub address_space: U16,
     /// [`QUEUE_ALLOW_IDENTITY`] or 0.
     pub flags: U16,

@@ -9,7 +9,7 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Bytes of a command's result inside its completion.
 pub const RESULT_SIZE: usize = 24;
 
-/// An entry of the completion ring.
+/// An entry of the completion ring, or what is in the mailbox's completion window.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Completion {

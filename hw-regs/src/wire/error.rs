@@ -32,7 +32,7 @@ pub enum ErrorCode {
     NotMapped = 11,
     /// The queue may run only through a translated address space, and its space is not translated.
     NotTranslated = 12,
-    /// The card couldn't read or write the command's payload.
+    /// The card couldn't read or write the command's payload, or it isn't inside the mailbox's window.
     PayloadDma = 13,
     /// The card, as its capability registers say, has no such function.
     NotSupported = 14,

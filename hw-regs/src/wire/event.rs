@@ -5,10 +5,12 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// An entry of the event ring.
+/// An entry of the event ring, or what is in the mailbox's event window.
 ///
-/// The driver returns entries through the `EVENTQ_CONSUMER` register. While the ring is full the card
-/// drops events and counts them; the next one that fits carries the count in `lost`.
+/// The driver returns entries through the `EVENTQ_CONSUMER` register, or acknowledges the one in the
+/// window through `MAILBOX_EVENT_ACKNOWLEDGE`. While the ring, or the memory for events that wait for the
+/// window, is full, the card drops events and counts them; the next one that fits carries the count in
+/// `lost`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Event {
@@ -20,14 +22,15 @@ pub struct Event {
     pub queue: U16,
     /// The card-wide address space, or [`NO_ADDRESS_SPACE`](super::NO_ADDRESS_SPACE).
     pub address_space: U16,
-    /// First I/O virtual address of a refused access; else 0.
+    /// First I/O virtual address of a refused access; first bus address of an access that the bus failed,
+    /// for a queue that stopped on [`QueueErrorReason::Bus`]; else 0.
     pub iova: U64,
     /// Bytes of a refused access; else 0.
     pub length: U32,
     /// [`PERMISSION_READ`](super::PERMISSION_READ) or [`PERMISSION_WRITE`](super::PERMISSION_WRITE) for a
     /// refused access; a [`QueueErrorReason`] for a stopped queue; 1 or 0 for a link that went up or down.
     pub detail: U32,
-    /// Events that were lost before this one because the ring was full.
+    /// Events that were lost before this one because there was no room.
     pub lost: U32,
     /// Number of this event, written last. See the module's description.
     pub sequence: U32,
@@ -62,13 +65,16 @@ impl EventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum QueueErrorReason {
-    /// The IOMMU refused an access, or the bus failed it.
+    /// The IOMMU refused an access.
     Access = 1,
     /// A descriptor's index is outside the ring, a chain is longer than the ring or loops, or an
     /// available index runs further ahead than the ring is long.
     Ring = 2,
     /// A buffer is too short, or readable where it must be writable, or the other way round.
     Buffer = 3,
+    /// The bus failed an access: nothing answers at the address, or the platform's IOMMU doesn't translate
+    /// it for this card.
+    Bus = 4,
 }
 
 impl QueueErrorReason {
@@ -78,6 +84,7 @@ impl QueueErrorReason {
             1 => Some(Self::Access),
             2 => Some(Self::Ring),
             3 => Some(Self::Buffer),
+            4 => Some(Self::Bus),
             _ => None,
         }
     }
@@ -88,6 +95,7 @@ impl QueueErrorReason {
             Self::Access => "an access was refused",
             Self::Ring => "its ring makes no sense",
             Self::Buffer => "a buffer is of the wrong kind or too short",
+            Self::Bus => "the bus failed an access",
         }
     }
 }

@@ -14,7 +14,7 @@ pub const NO_DEVICE: u16 = 0xffff;
 /// Vector field of a queue that raises no interrupt.
 pub const NO_VECTOR: u16 = 0xffff;
 
-/// Address-space field of an event that concerns none.
+/// Address-space field of an event that concerns none, and of a queue on a card without an IOMMU.
 pub const NO_ADDRESS_SPACE: u16 = 0xffff;
 
 /// Queue field of an event that concerns none.

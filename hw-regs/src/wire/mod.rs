@@ -15,6 +15,10 @@
 //! as many entries as the submission ring and can't overflow, because a command's slot is reused only
 //! after its completion was taken.
 //!
+//! A card without an IOMMU of its own carries the same messages in its mailbox, windows of its registers,
+//! one command and one event at a time: there the platform's IOMMU translates all its DMA, for whoever owns
+//! a device, so no ring of the driver's could lie in host memory. The sequence numbers are the same.
+//!
 //! All integers are little-endian. Reserved fields are zero when written and ignored when read.
 //! Bus addresses are what the card puts on the bus (the DMA API's `dma_addr_t`); commands, completions
 //! and events never pass through the on-chip IOMMU, virtqueue memory always does.

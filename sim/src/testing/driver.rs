@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! A small driver: command queue, event queue, and commands with Rust types.
+//! A small driver: command queue and event queue, or mailbox, and commands with Rust types.
 
 use std::sync::Arc;
 
 use mooring_hw_regs::regs::{
     CmdqCompletionBaseHi, CmdqCompletionBaseLo, CmdqControl, CmdqSize, CmdqSubmissionBaseHi,
     CmdqSubmissionBaseLo, CmdqTail, CpState, CpStatus, EventqBaseHi, EventqBaseLo, EventqConsumer,
-    EventqControl, EventqSize, InfoMagic, DOORBELL_STRIDE,
+    EventqControl, EventqSize, InfoCapabilities, InfoMagic, MailboxControl, MailboxDoorbell,
+    MailboxEventAcknowledge, DOORBELL_STRIDE, MAILBOX_COMMAND_OFFSET, MAILBOX_COMPLETION_OFFSET,
+    MAILBOX_EVENT_OFFSET, MAILBOX_PAYLOAD_OFFSET, MAILBOX_PAYLOAD_SIZE,
 };
 use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
@@ -35,6 +37,8 @@ pub struct TestDriver<A> {
     pub access: A,
     /// The memory that both see.
     pub memory: Arc<dyn HostMemory>,
+    /// Whether the card has a mailbox in place of command and event queue.
+    mailbox: bool,
     submission: u64,
     completion: u64,
     events: u64,
@@ -55,6 +59,7 @@ impl<A: CardAccess> TestDriver<A> {
         let mut driver = Self {
             access,
             memory,
+            mailbox: false,
             submission: range.start,
             completion: range.start + PAGE,
             events: range.start + 2 * PAGE,
@@ -89,6 +94,16 @@ impl<A: CardAccess> TestDriver<A> {
             self.event_index,
             self.event_sequence,
         ) = (0, 1, 0, 1);
+        let capabilities = InfoCapabilities(self.read(InfoCapabilities::OFFSET));
+        self.mailbox = !capabilities.iommu();
+        if self.mailbox {
+            self.write(MailboxControl::OFFSET, 0);
+            self.write(
+                MailboxControl::OFFSET,
+                MailboxControl(0).with_enable(true).0,
+            );
+            return;
+        }
         let (submission, completion, events) = (self.submission, self.completion, self.events);
         // CAST: the halves of addresses.
         for (offset, value) in [
@@ -137,8 +152,32 @@ impl<A: CardAccess> TestDriver<A> {
         Region::new(bus, iova, length)
     }
 
+    /// Writes a window of the mailbox.
+    pub fn write_window(&mut self, offset: usize, bytes: &[u8]) {
+        for (at, word) in bytes.chunks(4).enumerate() {
+            let mut value = [0; 4];
+            value[..word.len()].copy_from_slice(word);
+            self.write(offset + 4 * at, u32::from_le_bytes(value));
+        }
+    }
+
+    /// Reads a window of the mailbox.
+    pub fn read_window<T: FromBytes + IntoBytes>(&mut self, offset: usize) -> T {
+        let mut value = T::new_zeroed();
+        for (at, word) in value.as_mut_bytes().chunks_mut(4).enumerate() {
+            let bytes = self.read(offset + 4 * at).to_le_bytes();
+            word.copy_from_slice(&bytes[..word.len()]);
+        }
+        value
+    }
+
     /// Submits a command without waiting.
     pub fn submit(&mut self, command: &Command) {
+        if self.mailbox {
+            self.write_window(MAILBOX_COMMAND_OFFSET, command.as_bytes());
+            self.write(MailboxDoorbell::OFFSET, self.sequence);
+            return;
+        }
         let slot = u64::from(self.tail % RING_ENTRIES) * size_of::<Command>() as u64;
         self.memory
             .write(self.submission + slot, command.as_bytes())
@@ -149,6 +188,15 @@ impl<A: CardAccess> TestDriver<A> {
 
     /// Waits for the next completion. `None`: it doesn't come.
     pub fn wait_completion(&mut self) -> Option<Completion> {
+        if self.mailbox {
+            let last = MAILBOX_COMPLETION_OFFSET + size_of::<Completion>() - 4;
+            let expected = self.sequence;
+            let there = self
+                .access
+                .wait_until(|access| access.read32(0, last as u64) == expected);
+            self.sequence += u32::from(there);
+            return there.then(|| self.read_window(MAILBOX_COMPLETION_OFFSET));
+        }
         let index = (self.sequence - 1) % u32::from(RING_ENTRIES);
         let address = self.completion + u64::from(index) * size_of::<Completion>() as u64;
         let sequence_address = address + size_of::<Completion>() as u64 - 4;
@@ -194,10 +242,15 @@ impl<A: CardAccess> TestDriver<A> {
         arguments: &(impl IntoBytes + Immutable),
         payload: &[u8],
     ) -> Answer<[u8; RESULT_SIZE]> {
-        assert!(payload.len() as u64 <= PAYLOAD_SIZE);
-        self.memory
-            .write(self.payload, payload)
-            .expect("payload memory");
+        if self.mailbox {
+            assert!(payload.len() <= MAILBOX_PAYLOAD_SIZE);
+            self.write_window(MAILBOX_PAYLOAD_OFFSET, payload);
+        } else {
+            assert!(payload.len() as u64 <= PAYLOAD_SIZE);
+            self.memory
+                .write(self.payload, payload)
+                .expect("payload memory");
+        }
         let mut bytes = [0; ARGUMENTS_SIZE];
         arguments
             .write_to_prefix(&mut bytes)
@@ -207,14 +260,17 @@ impl<A: CardAccess> TestDriver<A> {
             tag: (self.tail ^ 0x5a5a).into(),
             device: device.into(),
             reserved: 0.into(),
-            payload: self.payload.into(),
+            payload: if self.mailbox { 0 } else { self.payload }.into(),
             payload_length: (payload.len() as u32).into(),
             reserved2: 0.into(),
             arguments: bytes,
         })
     }
 
-    fn payload<T: FromBytes + IntoBytes + KnownLayout>(&self) -> T {
+    fn payload<T: FromBytes + IntoBytes + KnownLayout>(&mut self) -> T {
+        if self.mailbox {
+            return self.read_window(MAILBOX_PAYLOAD_OFFSET);
+        }
         let mut value = T::new_zeroed();
         self.memory
             .read(self.payload, value.as_mut_bytes())
@@ -225,6 +281,15 @@ impl<A: CardAccess> TestDriver<A> {
     /// The next event, if there is one.
     pub fn event(&mut self) -> Option<Event> {
         self.access.settle();
+        if self.mailbox {
+            let event: Event = self.read_window(MAILBOX_EVENT_OFFSET);
+            if event.sequence.get() != self.event_sequence {
+                return None;
+            }
+            self.write(MailboxEventAcknowledge::OFFSET, self.event_sequence);
+            self.event_sequence += 1;
+            return Some(event);
+        }
         let index = u64::from(self.event_index % RING_ENTRIES);
         let mut event = Event::new_zeroed();
         self.memory

@@ -10,6 +10,7 @@ mod faults;
 mod frames;
 mod groups;
 mod objects;
+mod platform;
 mod reset;
 mod spaces;
 
@@ -18,6 +19,7 @@ pub use faults::*;
 pub use frames::*;
 pub use groups::*;
 pub use objects::*;
+pub use platform::*;
 pub use reset::*;
 pub use spaces::*;
 

@@ -18,6 +18,8 @@ pub(crate) struct QueueError {
     pub reason: QueueErrorReason,
     /// The access that the IOMMU refused, if that is why.
     pub fault: Option<Fault>,
+    /// Where the bus failed an access, if that is why; else 0.
+    pub bus_address: u64,
 }
 
 impl QueueError {
@@ -25,12 +27,14 @@ impl QueueError {
     pub const RING: Self = Self {
         reason: QueueErrorReason::Ring,
         fault: None,
+        bus_address: 0,
     };
 
     /// A buffer doesn't suit its queue.
     pub const BUFFER: Self = Self {
         reason: QueueErrorReason::Buffer,
         fault: None,
+        bus_address: 0,
     };
 }
 
@@ -39,15 +43,17 @@ impl From<Fault> for QueueError {
         Self {
             reason: QueueErrorReason::Access,
             fault: Some(fault),
+            bus_address: 0,
         }
     }
 }
 
 impl From<BusError> for QueueError {
-    fn from(_: BusError) -> Self {
+    fn from(error: BusError) -> Self {
         Self {
-            reason: QueueErrorReason::Access,
+            reason: QueueErrorReason::Bus,
             fault: None,
+            bus_address: error.address,
         }
     }
 }

@@ -175,6 +175,7 @@ impl Engine {
                 queue,
                 reason: error.reason,
                 fault: error.fault,
+                bus_address: error.bus_address,
             });
         }
     }

@@ -64,6 +64,12 @@ impl Card {
             .with_context(|| format!("no address space {asid}"))
     }
 
+    /// Whether the card translates at all. One without an IOMMU leaves that to the platform's, and has no address
+    /// spaces to tell of.
+    pub fn translates(&self) -> Result<bool> {
+        Ok(!self.address_spaces()?.is_empty())
+    }
+
     pub fn statistics(&self) -> Result<Statistics> {
         parse_statistics(&self.read("statistics")?)
     }

@@ -5,7 +5,12 @@
 
 test_module_loads_and_probes() {
     # Only the first probe sees this card go; for the others it is gone already.
-    expect_log "$(card 12): card went away while it was set up"
+    # Where commands go through registers, it goes before the first one's answer is read.
+    if translates; then
+        expect_log "$(card 12): card went away while it was set up"
+    else
+        expect_log "$(card 12): card failed: it does not answer register reads"
+    fi
     load
     for function in "${LOOP#pci/}" "${NETWORK#pci/}" "${SMALL#pci/}"; do
         [ -e "/sys/bus/pci/drivers/mooring_vdpa/$function" ] || fail "$function is not bound"
@@ -95,11 +100,16 @@ test_device_is_deleted() {
 
 test_device_without_attributes_gets_an_address_of_its_own() {
     add life0 "$LOOP"
-    add life1 "$LOOP"
+    if ! translates; then
+        expect_log "$ONE_DEVICE"
+        refused "busy" add life1 "$LOOP"
+    fi
+    add life1 "$LOOP2"
     first=$(vdpa dev config show life0 | grep -o 'mac [0-9a-f:]*')
     second=$(vdpa dev config show life1 | grep -o 'mac [0-9a-f:]*')
     [ "$first" != "mac 00:00:00:00:00:00" ] || fail "the address is zero"
-    [ "$first" != "$second" ] || fail "both have $first"
+    # Each card counts up from the same address.
+    ! translates || [ "$first" != "$second" ] || fail "both have $first"
     vdpa dev del life0
     vdpa dev del life1
 }

@@ -63,7 +63,7 @@ test_reset_keeps_a_map_of_a_quarter_gigabyte() { try reset-keeps-map --size 256M
 test_nothing_comes_after_a_reset_has_returned() { try reset-is-quiet; }
 
 test_two_devices_run_at_the_same_addresses() {
-    add v1 "$LOOP"
+    add v1 "$LOOP2"
     bind v1 vhost_vdpa
     hold v1
     try loopback --frames 64

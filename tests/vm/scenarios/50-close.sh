@@ -60,7 +60,7 @@ test_close_of_a_device_that_was_never_mapped_sends_nothing() {
 
 test_kernel_then_works_on_the_same_device() {
     device
-    add c1 "$NETWORK" mac 02:00:00:00:02:01
+    add c1 "$NETWORK2" mac 02:00:00:00:02:01
     bind c0 virtio_vdpa
     bind c1 virtio_vdpa
     interface_in c0 left 10.9.2.1/24

@@ -14,7 +14,7 @@ test_junk_is_refused_on_a_plain_device() {
 }
 
 test_junk_is_refused_on_a_device_with_several_address_spaces() {
-    ensure j1 "$LOOP" max_vqp 2
+    ensure j1 "$LOOP2" max_vqp 2
     allow_log "$VHOST"
     allow_log 'device not started: EINVAL'
     client junk j1

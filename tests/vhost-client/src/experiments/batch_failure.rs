@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-use super::{check_recovery, check_traffic, open, setup};
+use super::{check_recovery, check_traffic, open, setup, translating_card};
 use crate::device::{Device, STATUS_NEEDS_RESET};
 use crate::events;
 use crate::iotlb::{Message, BATCH_BEGIN, BATCH_END};
@@ -8,7 +8,7 @@ use crate::memory::{Memory, Span};
 use crate::nic::{Nic, AREA_SIZE};
 use crate::output::Report;
 use crate::Common;
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use clap::{Args, ValueEnum};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ impl Options {
         }
         let mut nic = Nic::start(&device, &memory, setup(common), common.limit())?;
         check_traffic(report, "frames flow before", &nic.loopback(16)?, 16);
+        if translating_card(common, &device)?.is_none() {
+            return self.run_on_platform(report, &device, &memory, nic);
+        }
         let before = device.card().address_space(0)?;
 
         // Within a batch the parent sees a bad permission only at the end, where its answer is thrown away.
@@ -117,6 +120,60 @@ impl Options {
             common,
             &device,
             &memory,
+            "frames flow after a reset",
+        )
+    }
+
+    /// Where the platform's IOMMU holds the map there is nothing to hide: each message of a batch takes effect at once, and
+    /// a bad one is refused at once.
+    fn run_on_platform(
+        &self,
+        report: &mut Report,
+        device: &Device,
+        memory: &Memory,
+        mut nic: Nic,
+    ) -> Result<()> {
+        let [_, taken_back, bad] = memory.spans() else {
+            bail!("three spans were made");
+        };
+        device
+            .send(Message::new(BATCH_BEGIN, 0))
+            .context("BATCH_BEGIN")?;
+        if self.variant == Variant::Removal {
+            let message = Message::invalidate(0, taken_back.iova, taken_back.size);
+            device.send(message).context("unmapping within the batch")?;
+        }
+        // Nothing lies at the first pages of a process.
+        let message = Message {
+            address: 0x1000,
+            ..memory.map_message(0, bad)
+        };
+        let refused = device
+            .send(message)
+            .err()
+            .and_then(|error| error.raw_os_error());
+        report.check_same("the bad message's errno", refused, Some(libc::EFAULT));
+        device
+            .send(Message::new(BATCH_END, 0))
+            .context("BATCH_END")?;
+        check_traffic(report, "frames go on flowing", &nic.loopback(16)?, 16);
+        report.check_same("NEEDS_RESET", device.status()? & STATUS_NEEDS_RESET, 0);
+        let again = device.send(memory.map_message(0, taken_back));
+        let free = self.variant == Variant::Removal;
+        report.check_same(
+            "what was taken back can be mapped, else not",
+            again.is_ok(),
+            free,
+        );
+        device
+            .send(memory.map_message(0, bad))
+            .context("mapping what was refused, as it should be")?;
+        drop(nic);
+        check_recovery(
+            report,
+            &self.common,
+            device,
+            memory,
             "frames flow after a reset",
         )
     }

@@ -4,7 +4,7 @@ mod device;
 mod messages;
 mod queues;
 
-use super::{check_recovery, check_traffic, driver_memory, open, setup};
+use super::{check_recovery, check_traffic, driver_memory, open, setup, translating_card};
 use crate::device::Device;
 use crate::iotlb::{self, Message};
 use crate::nic::Nic;
@@ -89,7 +89,8 @@ impl Options {
             report,
             foreign: common.foreign,
         };
-        messages::messages(&mut answers, common, &device, &memory)?;
+        let maps = before.is_some();
+        messages::messages(&mut answers, maps, common, &device, &memory)?;
         queues::queues(&mut answers, common, &device)?;
         device::spaces_and_config(&mut answers, &device)?;
         device::features_and_status(&mut answers, &device)?;
@@ -126,10 +127,10 @@ impl Options {
 
     /// Mode, extents, bytes and digest of address space 0.
     fn translation(&self, device: &Device) -> Result<Option<(String, u64, u64, String)>> {
-        if self.common.foreign {
+        let Some(card) = translating_card(&self.common, device)? else {
             return Ok(None);
-        }
-        let space = device.card().address_space(0)?;
+        };
+        let space = card.address_space(0)?;
         Ok(Some((space.mode, space.extents, space.bytes, space.digest)))
     }
 }

@@ -17,6 +17,7 @@ pub mod reset_keeps_map;
 pub mod start_unmapped;
 pub mod vq_state;
 
+use crate::card::Card;
 use crate::device::Device;
 use crate::memory::{Memory, Span};
 use crate::nic::{Nic, Setup, AREA_SIZE};
@@ -29,6 +30,16 @@ use anyhow::Result;
 /// driver never does.
 fn open(common: &Common) -> Result<Device> {
     Device::open(&common.device, common.foreign)
+}
+
+/// The card of a device that has address spaces there, with a driver that tells of them: Mooring's, on a card with an
+/// IOMMU.
+fn translating_card(common: &Common, device: &Device) -> Result<Option<Card>> {
+    if common.foreign {
+        return Ok(None);
+    }
+    let card = device.card();
+    Ok(card.translates()?.then_some(card))
 }
 
 /// The memory of a driver that needs no more than its rings and buffers.

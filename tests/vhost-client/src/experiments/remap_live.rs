@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-use super::{check_traffic, open, setup};
+use super::{check_traffic, open, setup, translating_card};
 use crate::card::AddressSpace;
 use crate::device::{errno, Device};
 use crate::memory::{Memory, Span};
@@ -103,10 +103,8 @@ impl Options {
     }
 
     fn space(&self, device: &Device) -> Result<Option<AddressSpace>> {
-        if self.common.foreign {
-            return Ok(None);
-        }
-        device.card().address_space(0).map(Some)
+        let card = translating_card(&self.common, device)?;
+        card.map(|card| card.address_space(0)).transpose()
     }
 
     fn remap(

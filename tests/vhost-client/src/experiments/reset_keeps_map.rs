@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
+use super::translating_card;
 use crate::card::AddressSpace;
 use crate::device::Device;
 use crate::memory::{Memory, Span};
@@ -47,7 +48,7 @@ const GAP: u64 = 0x20_0000;
 struct Outcome {
     persist: bool,
     size: u64,
-    /// The address space before and after the first reset; `None` on a foreign device.
+    /// The address space before and after the first reset; `None` on a foreign device, or if the card has no IOMMU.
     space: Option<(AddressSpace, AddressSpace)>,
     commands_in_resets: Option<u64>,
     times: Vec<Duration>,
@@ -93,11 +94,7 @@ impl Options {
         let memory = Memory::new(&self.spans(size), common.backing)?;
         let device = Device::open(&common.device, persist)?;
         device.map(&memory, 0, true)?;
-        let card = if common.foreign {
-            None
-        } else {
-            Some(device.card())
-        };
+        let card = translating_card(common, &device)?;
         let space = || card.as_ref().map(|card| card.address_space(0)).transpose();
         let case = format!(
             "{}, IOTLB_PERSIST {}",

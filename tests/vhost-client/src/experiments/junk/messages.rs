@@ -11,8 +11,10 @@ use crate::Common;
 use anyhow::Result;
 use vhost::vdpa::VhostVdpa;
 
+/// Sends them. `maps` says whether the parent driver is asked for every map, and is known to look at permissions.
 pub fn messages(
     answers: &mut Answers,
+    maps: bool,
     common: &Common,
     device: &Device,
     memory: &Memory,
@@ -23,8 +25,9 @@ pub fn messages(
     let update = |iova, size| Message::update(0, iova, size, address, iotlb::READ_WRITE);
     let good = update(free, 0x1000);
 
-    if !answers.foreign {
-        // Other parents take these, and would then hold a mapping in the way of what follows.
+    if maps {
+        // Other parents take these, and would then hold a mapping in the way of what follows. Where the platform's IOMMU
+        // holds the map the driver isn't asked, and vhost itself warns of a bug when the IOMMU maps without a permission.
         for permission in [0, 4, 7, 0xff] {
             let what = format!("permission {permission:#x}");
             answers.core(
