@@ -5,21 +5,28 @@
 //! - `address_spaces`: a line for each address space, read from the card at that moment. `digest` is the
 //!   card's, `expected_digest` what the driver believes to have programmed, and so on. `groups` lists the groups that
 //!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings.
-//! - `statistics`: a line for each counter of the card.
+//! - `address_space0` and so on: all extents of one address space, see [`dump`].
+//! - `statistics`: a line for each counter of the card, and `iommu_faults` for what it has told of faults.
+//! - `faults`: the IOMMU faults that the card has told of: how many, and the last one.
 //!
-//! Reading either is no IOMMU command, and changes nothing.
+//! Reading any of them is no IOMMU command, and changes nothing.
 
-mod io;
+pub(crate) mod dump;
+pub(crate) mod io;
 
 use crate::{
     cmdq::commands,
     net::NetDevice,
     wire::AddressSpaceMode, //
 };
-use io::Dir;
+use io::{
+    Contents,
+    Dir, //
+};
 use kernel::{
     fmt,
     prelude::*,
+    str::CString,
     sync::Arc, //
 };
 
@@ -35,35 +42,45 @@ impl Files {
     ///
     /// `ENOMEM` if there is no memory for them.
     pub(crate) fn new(name: &CStr, device: &Arc<NetDevice>) -> Result<Self> {
-        let file = |show| {
-            KBox::new(
-                Contents {
-                    device: device.clone(),
-                    show,
-                },
-                GFP_KERNEL,
-            )
-        };
+        let mut files = KVec::new();
+        let texts: [(&str, Show); 3] = [
+            ("address_spaces", show_address_spaces),
+            ("statistics", show_statistics),
+            ("faults", show_faults),
+        ];
 
+        for (name, show) in texts {
+            let text = Text {
+                device: device.clone(),
+                show,
+            };
+            let contents = Contents::Whole(KBox::new(text, GFP_KERNEL)?);
+            files.push(
+                (CString::try_from_fmt(fmt!("{name}"))?, contents),
+                GFP_KERNEL,
+            )?;
+        }
+        for asid in 0..device.num_spaces() {
+            let list = dump::Dump::new(device.clone(), asid);
+            let contents = Contents::Lines(KBox::new(list, GFP_KERNEL)?);
+            let name = CString::try_from_fmt(fmt!("address_space{asid}"))?;
+            files.push((name, contents), GFP_KERNEL)?;
+        }
         Ok(Self {
-            _dir: Dir::new(
-                name,
-                [
-                    (c"address_spaces", file(show_address_spaces)?),
-                    (c"statistics", file(show_statistics)?),
-                ],
-            )?,
+            _dir: Dir::new(name, files),
         })
     }
 }
 
+type Show = fn(&NetDevice, &mut fmt::Formatter<'_>) -> fmt::Result;
+
 /// What a file says.
-struct Contents {
+struct Text {
     device: Arc<NetDevice>,
-    show: fn(&NetDevice, &mut fmt::Formatter<'_>) -> fmt::Result,
+    show: Show,
 }
 
-impl fmt::Display for Contents {
+impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (self.show)(&self.device, f)
     }
@@ -93,6 +110,16 @@ impl core::fmt::Display for Groups<'_> {
     }
 }
 
+/// An address space's mode in a word; [`None`] if the card answered a number that isn't one.
+fn mode_text(mode: Option<AddressSpaceMode>) -> &'static str {
+    match mode {
+        Some(AddressSpaceMode::Blocked) => "blocked",
+        Some(AddressSpaceMode::Identity) => "identity",
+        Some(AddressSpaceMode::Translated) => "translated",
+        None => "unknown",
+    }
+}
+
 /// Writes a line for each address space.
 fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let group_asid = device.group_asid();
@@ -113,12 +140,6 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
                 continue;
             }
         };
-        let mode = match info.mode() {
-            Some(AddressSpaceMode::Blocked) => "blocked",
-            Some(AddressSpaceMode::Identity) => "identity",
-            Some(AddressSpaceMode::Translated) => "translated",
-            None => "unknown",
-        };
         writeln!(
             f,
             "asid={} card={} groups={} mode={} generation={} extents={} bytes={} digest={:#018x} commands={} \
@@ -130,7 +151,7 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
                 asid,
                 group_asid: group_asid.get(..num_groups).unwrap_or_default(),
             },
-            mode,
+            mode_text(info.mode()),
             info.generation.get(),
             info.extents.get(),
             info.mapped_bytes.get(),
@@ -168,5 +189,14 @@ fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     for (name, value) in counters {
         writeln!(f, "{}={}", name, value.get())?;
     }
-    Ok(())
+    writeln!(f, "iommu_faults={}", device.faults().count())
+}
+
+/// Writes how many IOMMU faults there were, and what the last one was.
+fn show_faults(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    writeln!(f, "count={}", device.faults().count())?;
+    match device.faults().last() {
+        Some(fault) => f.write_fmt(fmt!("{fault}\n")),
+        None => Ok(()),
+    }
 }

@@ -27,6 +27,7 @@
 //!
 //! `.reset` isn't in this file. It has nothing to do with address spaces.
 
+pub(crate) mod compare;
 mod list;
 mod range;
 pub(crate) mod shadow;
@@ -160,6 +161,11 @@ impl AddressSpace {
     /// Extents that the card should hold, sorted by address.
     pub(crate) fn extents(&self) -> &Sorted<Extent> {
         self.shadow.extents()
+    }
+
+    /// Mode that the card should report.
+    pub(crate) fn mode(&self) -> AddressSpaceMode {
+        self.shadow.mode()
     }
 
     /// Digest that the card should report.

@@ -20,6 +20,11 @@ impl Limit {
         Self(Atomic::new(0))
     }
 
+    /// How often it has occurred.
+    pub(crate) fn total(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
     /// Counts one more; returns the count if it is worth a line.
     pub(crate) fn count(&self) -> Option<u32> {
         let count = self.0.fetch_add(1, Relaxed).wrapping_add(1);

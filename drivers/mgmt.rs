@@ -167,7 +167,10 @@ impl ManagementOperations for Manager {
         };
         let device = UnregisteredDevice::new(request, name, params, NetVdpa::new(device))?;
 
-        device.register()?.make_files(name);
+        let device = device.register()?;
+        let notifier = device.change_notifier();
+        device.device().faults().set_notifier(Some(notifier));
+        device.make_files(name);
         Ok(())
     }
 

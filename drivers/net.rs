@@ -7,6 +7,7 @@
 
 pub(crate) mod config;
 pub(crate) mod explicit;
+pub(crate) mod faults;
 pub(crate) mod operations;
 mod start;
 
@@ -36,6 +37,7 @@ use crate::{
         EventKind, //
     },
 };
+use faults::Faults;
 use kernel::{
     fmt, new_mutex,
     prelude::*,
@@ -126,8 +128,8 @@ pub(crate) struct NetDevice {
     needs_reset: Atomic<bool>,
     link_up: Atomic<bool>,
     generation: Atomic<u32>,
-    /// Faults, and lines in the log about them.
-    faults: Limit,
+    #[pin]
+    faults: Faults,
     /// Lines in the log about what the owner does wrong.
     complaints: Limit,
 }
@@ -275,7 +277,7 @@ impl NetDevice {
                 needs_reset: Atomic::new(false),
                 link_up: Atomic::new(true),
                 generation: Atomic::new(0),
-                faults: Limit::new(),
+                faults <- Faults::new(),
                 complaints: Limit::new(),
             }),
             GFP_KERNEL,
@@ -314,6 +316,7 @@ impl NetDevice {
 
     /// Takes the device from the card. No operation may run any more.
     fn destroy(&self) {
+        self.faults.set_notifier(None);
         self.card
             .interrupts
             .detach(self.first_queue, self.num_queues);
@@ -321,6 +324,11 @@ impl NetDevice {
         // The queues have to stop before the address spaces that they run through can go.
         destroy_device(&self.card, self.number);
         self.destroy_spaces();
+    }
+
+    /// The IOMMU faults of its queues.
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Whether one of the card's queues `queues` is the device's.
@@ -418,7 +426,9 @@ impl NetDevice {
                 self.generation.fetch_add(1, Relaxed);
                 self.callbacks.call_config();
             }
-            EventKind::IommuFault => self.report_fault(event),
+            EventKind::IommuFault => self
+                .faults
+                .report(self.card.dev(), self.number, event.into()),
             EventKind::QueueStopped => {
                 if let Some(count) = self.complaints.count() {
                     dev_err!(
@@ -432,26 +442,6 @@ impl NetDevice {
                 }
                 self.need_reset();
             }
-        }
-    }
-
-    fn report_fault(&self, event: &wire::Event) {
-        if let Some(count) = self.faults.count() {
-            dev_err!(
-                self.card.dev(),
-                "IOMMU fault {}: device {} queue {} address space {}: {} of {} bytes at {:#x}\n",
-                count,
-                self.number,
-                event.queue.get(),
-                event.address_space.get(),
-                match event.detail.get() {
-                    wire::PERMISSION_READ => "read",
-                    wire::PERMISSION_WRITE => "write",
-                    _ => "access",
-                },
-                event.length.get(),
-                event.iova.get()
-            );
         }
     }
 }

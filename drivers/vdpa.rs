@@ -66,6 +66,7 @@ mod device;
 mod iotlb;
 mod map_ops;
 mod mgmt;
+mod notify;
 mod operations;
 mod unregistered;
 pub mod virtio;
@@ -96,6 +97,7 @@ pub use self::{
         ManagementInfo,
         ManagementOperations, //
     },
+    notify::ChangeNotifier,
     operations::Operations,
     unregistered::{
         DeviceParams,

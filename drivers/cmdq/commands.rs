@@ -251,3 +251,29 @@ pub(crate) fn address_space_query(
     )?;
     Ok(info)
 }
+
+/// Reads extents of an address space, as the card holds them, by rising I/O virtual address, without the first
+/// `start` ones. Returns the generation in force and how many were written to `extents`. Not an IOMMU command.
+pub(crate) fn address_space_read(
+    card: &Card,
+    address_space: u16,
+    start: u32,
+    extents: &mut [wire::Extent],
+) -> Result<(u64, usize), CommandError> {
+    let arguments = wire::AddressSpaceRead {
+        address_space: address_space.into(),
+        reserved: 0.into(),
+        start: start.into(),
+    };
+    let room = extents.len();
+    let result: wire::AddressSpaceUpdated = reply(&card.execute(
+        Opcode::AddressSpaceRead,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::FromCard(extents.as_mut_bytes()),
+    )?)?;
+    let count = usize::try_from(result.extents.get()).unwrap_or(usize::MAX);
+
+    // More than it was given room for can only be a wrong number.
+    Ok((result.generation.get(), count.min(room)))
+}

@@ -11,6 +11,8 @@
  */
 
 #include <linux/debugfs.h>
+#include <linux/err.h>
+#include <linux/fs.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
@@ -24,6 +26,65 @@ static DEFINE_MUTEX(root_lock);
 
 /* Makes mooring_debugfs_fops, which call mooring_debugfs_show() and have THIS_MODULE as their owner. */
 DEFINE_SHOW_ATTRIBUTE(mooring_debugfs);
+
+/* A file that is read line by line, of which seq_file's private data is the reader. */
+static void *lines_start(struct seq_file *seq, loff_t *pos)
+{
+	return mooring_debugfs_lines_go_to(seq->private, *pos) ? seq->private : NULL;
+}
+
+static void *lines_next(struct seq_file *seq, void *line, loff_t *pos)
+{
+	++*pos;
+	return lines_start(seq, pos);
+}
+
+static void lines_stop(struct seq_file *seq, void *line)
+{
+}
+
+static const struct seq_operations lines_seq_ops = {
+	.start = lines_start,
+	.next = lines_next,
+	.stop = lines_stop,
+	.show = mooring_debugfs_lines_show,
+};
+
+static int lines_open(struct inode *inode, struct file *file)
+{
+	void *reader = mooring_debugfs_lines_new(inode->i_private);
+	struct seq_file *seq;
+	int ret;
+
+	if (IS_ERR(reader))
+		return PTR_ERR(reader);
+
+	ret = seq_open(file, &lines_seq_ops);
+	if (ret) {
+		mooring_debugfs_lines_free(reader);
+		return ret;
+	}
+	seq = file->private_data;
+	seq->private = reader;
+
+	/* To go back would mean to begin anew, and to skip lines in the kernel, as many as the card likes. */
+	return nonseekable_open(inode, file);
+}
+
+static int lines_release(struct inode *inode, struct file *file)
+{
+	struct seq_file *seq = file->private_data;
+
+	mooring_debugfs_lines_free(seq->private);
+	return seq_release(inode, file);
+}
+
+static const struct file_operations lines_fops = {
+	.owner = THIS_MODULE,
+	.open = lines_open,
+	.read = seq_read,
+	.release = lines_release,
+};
 
 /* Returns an error pointer on failure, which the other functions take too, and do nothing with. */
 struct dentry *mooring_helper_debugfs_create_dir(const char *name)
@@ -40,12 +101,12 @@ struct dentry *mooring_helper_debugfs_create_dir(const char *name)
 }
 
 /*
- * The contents are what mooring_debugfs_show() gets as the seq_file's private data. They have to stay
- * where they are until the directory was removed.
+ * The contents are what mooring_debugfs_show() gets as the seq_file's private data, or, if they are lines,
+ * mooring_debugfs_lines_new() as its argument. They have to stay where they are until the directory was removed.
  */
-void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents)
+void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents, bool lines)
 {
-	debugfs_create_file(name, 0400, dir, contents, &mooring_debugfs_fops);
+	debugfs_create_file(name, 0400, dir, contents, lines ? &lines_fops : &mooring_debugfs_fops);
 }
 
 /* To be called once for each directory, even if it could not be made. Waits for all who read its files. */

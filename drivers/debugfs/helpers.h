@@ -2,14 +2,20 @@
 #ifndef MOORING_DEBUGFS_HELPERS_H
 #define MOORING_DEBUGFS_HELPERS_H
 
+#include <linux/types.h>
+
 struct dentry;
 struct seq_file;
 
 struct dentry *mooring_helper_debugfs_create_dir(const char *name);
-void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents);
+void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents, bool lines);
 void mooring_helper_debugfs_remove_dir(struct dentry *dir);
 
 /* In io.rs. */
 int mooring_debugfs_show(struct seq_file *seq, void *unused);
+void *mooring_debugfs_lines_new(void *contents);
+void mooring_debugfs_lines_free(void *open);
+bool mooring_debugfs_lines_go_to(void *open, s64 position);
+int mooring_debugfs_lines_show(struct seq_file *seq, void *line);
 
 #endif

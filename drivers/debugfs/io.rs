@@ -9,7 +9,8 @@ use kernel::{
     fmt,
     prelude::*,
     seq_file::SeqFile,
-    seq_print, //
+    seq_print,
+    str::CString, //
 };
 
 // `struct dentry` has members of no size in some configurations, which is fine in C and in Rust.
@@ -21,16 +22,41 @@ unsafe extern "C" {
         dir: *mut bindings::dentry,
         name: *const c_char,
         contents: *mut c_void,
+        lines: bool,
     );
     fn mooring_helper_debugfs_remove_dir(dir: *mut bindings::dentry);
 }
 
-/// What a file says, anew each time it is read. Several readers may ask at once, and a reader more than
-/// once if the answer is longer than its buffer was.
-type Contents = KBox<dyn fmt::Display + Send + Sync>;
+/// A text of many lines, which is too long to be written at once.
+pub(super) trait Lines: Send + Sync {
+    /// Begins to read it. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if there is no memory.
+    fn open(&self) -> Result<KBox<dyn Reader>>;
+}
+
+/// Somebody who reads such a text, and keeps one line of it. A reader may live longer than the files, as long as
+/// somebody has one open.
+pub(crate) trait Reader: Send {
+    /// Goes on to the next line, at first to the first one; returns `false` if there is none. May sleep.
+    fn advance(&mut self) -> bool;
+
+    /// Writes the line, maybe more than once.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// What a file says. Several readers may ask at once.
+pub(super) enum Contents {
+    /// Written anew each time it is read, and more than once if the text is longer than the buffer was.
+    Whole(KBox<dyn fmt::Display + Send + Sync>),
+    /// Written line by line.
+    Lines(KBox<dyn Lines>),
+}
 
 /// A file's name and contents.
-pub(super) type File = (&'static CStr, Contents);
+pub(super) type File = (CString, Contents);
 
 /// A device's directory, and all files in it. A reader that is under way has finished when it is dropped,
 /// and whoever has a file open then gets `EIO` for every further read.
@@ -41,10 +67,10 @@ pub(super) type File = (&'static CStr, Contents);
 ///
 /// - `dir` was returned by `mooring_helper_debugfs_create_dir()` and has not been removed.
 /// - The private data of each file in it points to the [`Contents`] of an element of `files`, which doesn't
-///   change.
+///   change, and the file was made with `lines` exactly if they are [`Contents::Lines`].
 pub(super) struct Dir {
     dir: *mut bindings::dentry,
-    files: KBox<[File]>,
+    files: KVec<File>,
 }
 
 // SAFETY: The debugfs functions may be called from any thread, and `File` is `Send`.
@@ -55,13 +81,7 @@ unsafe impl Sync for Dir {}
 
 impl Dir {
     /// Makes the directory of the device `name`, with these files.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` if there is no memory for the list of files.
-    pub(super) fn new<const N: usize>(name: &CStr, files: [File; N]) -> Result<Self> {
-        let files = KBox::new(files, GFP_KERNEL)?;
-
+    pub(super) fn new(name: &CStr, files: KVec<File>) -> Self {
         // INVARIANT: The directory is new and has no files yet.
         let dir = Self {
             // SAFETY: `name` is a C string, which debugfs copies.
@@ -70,17 +90,20 @@ impl Dir {
         };
 
         for (name, contents) in dir.files.iter() {
-            // `mooring_debugfs_show()`, to which it goes, makes only shared references of it.
+            let lines = matches!(contents, Contents::Lines(_));
+            // The functions below, to which it goes, make only shared references of it.
             let contents = core::ptr::from_ref(contents).cast_mut().cast();
             // SAFETY: By the type invariant, the directory has not been removed. `name` is a C string,
-            // which debugfs copies. `contents` lies in a box that is dropped only after `Dir::drop()` has
-            // removed the directory, and whose contents stay in place when the box is moved.
-            // Nobody has an exclusive reference to it until then.
+            // which debugfs copies. `contents` lies in a vector that nothing is added to, and that is dropped
+            // only after `Dir::drop()` has removed the directory; its elements stay in place when the vector
+            // is moved. Nobody has an exclusive reference to it until then.
             //
-            // INVARIANT: `contents` is in an element of `files`.
-            unsafe { mooring_helper_debugfs_create_file(dir.dir, name.as_char_ptr(), contents) };
+            // INVARIANT: `contents` is in an element of `files`, and `lines` says which it is.
+            unsafe {
+                mooring_helper_debugfs_create_file(dir.dir, name.as_char_ptr(), contents, lines)
+            };
         }
-        Ok(dir)
+        dir
     }
 }
 
@@ -110,6 +133,108 @@ unsafe extern "C" fn mooring_debugfs_show(
     // SAFETY: By the safety requirements.
     let seq = unsafe { SeqFile::from_raw(seq) };
 
-    seq_print!(seq, "{}", &**contents);
+    if let Contents::Whole(contents) = contents {
+        seq_print!(seq, "{}", &**contents);
+    }
+    0
+}
+
+/// A file of [`Contents::Lines`] that is open.
+struct OpenLines {
+    reader: KBox<dyn Reader>,
+    /// Number of the line that `reader` is at, counted from 0; -1 before the first.
+    position: i64,
+    /// Whether there is that line.
+    there: bool,
+}
+
+impl OpenLines {
+    /// Goes to line `position`, which may be the one at hand or the next. Returns whether there is such a line;
+    /// seq_file asks for no other one, since these files can't be rewound.
+    fn go_to(&mut self, position: i64) -> bool {
+        if self.position.checked_add(1) == Some(position) {
+            self.there = self.reader.advance();
+            self.position = position;
+        }
+        self.there && self.position == position
+    }
+}
+
+/// The line at hand, for a formatter.
+pub(crate) struct Line<'a>(pub(crate) &'a dyn Reader);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.show(f)
+    }
+}
+
+/// Begins to read a file of lines: returns what is to be given to the functions below, an error pointer if it
+/// fails. It has to be given to [`mooring_debugfs_lines_free()`] at last.
+///
+/// # Safety
+///
+/// `contents` must point to a live [`Contents`] to which there is no exclusive reference during the call.
+#[no_mangle]
+unsafe extern "C" fn mooring_debugfs_lines_new(contents: *mut c_void) -> *mut c_void {
+    // SAFETY: By the safety requirements.
+    let contents = unsafe { &*contents.cast::<Contents>() };
+    let Contents::Lines(lines) = contents else {
+        return EINVAL.to_ptr();
+    };
+    let open = lines.open().and_then(|reader| {
+        let open = OpenLines {
+            reader,
+            position: -1,
+            there: false,
+        };
+        Ok(KBox::new(open, GFP_KERNEL)?)
+    });
+
+    match open {
+        Ok(open) => KBox::into_raw(open).cast(),
+        Err(error) => error.to_ptr(),
+    }
+}
+
+/// Ends it.
+///
+/// # Safety
+///
+/// `open` must come from [`mooring_debugfs_lines_new()`]. It must not be used any more.
+#[no_mangle]
+unsafe extern "C" fn mooring_debugfs_lines_free(open: *mut c_void) {
+    // SAFETY: By the safety requirements, it was made by `KBox::into_raw()`, and nobody else has it.
+    drop(unsafe { KBox::from_raw(open.cast::<OpenLines>()) });
+}
+
+/// Goes to line `position`, see [`OpenLines::go_to()`].
+///
+/// # Safety
+///
+/// `open` must come from [`mooring_debugfs_lines_new()`], and the caller must have it for itself.
+#[no_mangle]
+unsafe extern "C" fn mooring_debugfs_lines_go_to(open: *mut c_void, position: i64) -> bool {
+    // SAFETY: By the safety requirements.
+    unsafe { &mut *open.cast::<OpenLines>() }.go_to(position)
+}
+
+/// Writes the line at hand.
+///
+/// # Safety
+///
+/// `seq` must be a `seq_file` that the caller has for itself, whose private data comes from
+/// [`mooring_debugfs_lines_new()`].
+#[no_mangle]
+unsafe extern "C" fn mooring_debugfs_lines_show(
+    seq: *mut bindings::seq_file,
+    _line: *mut c_void,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let open = unsafe { &*(*seq).private.cast::<OpenLines>() };
+    // SAFETY: By the safety requirements.
+    let seq = unsafe { SeqFile::from_raw(seq) };
+
+    seq_print!(seq, "{}", Line(&*open.reader));
     0
 }

@@ -294,6 +294,20 @@ impl ControlProcessor {
                 }
                 self.update(number, AddressSpaceMode::Translated)
             }
+            Opcode::AddressSpaceQuery => {
+                let arguments: wire::AddressSpaceSelect = arguments(command)?;
+                let space = *self.space(arguments.address_space.get())?;
+                let info = wire::AddressSpaceInfo {
+                    mode: (space.mode as u16).into(),
+                    generation: space.generation.into(),
+                    ..wire::AddressSpaceInfo::new_zeroed()
+                };
+                let payload = sys::bus_to_virt(command.payload.get());
+
+                // SAFETY: The driver has given the card this payload, with room for the answer.
+                unsafe { payload.cast::<wire::AddressSpaceInfo>().write(info) };
+                Ok(Reply::default())
+            }
             _ => Ok(Reply::default()),
         }
     }

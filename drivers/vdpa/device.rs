@@ -7,6 +7,7 @@ use super::{
     map_ops::Space,
     BusDriver,
     Callbacks,
+    ChangeNotifier,
     Operations, //
 };
 use core::{
@@ -113,6 +114,12 @@ impl<T: Operations> Device<T> {
     /// Returns the name that the device was added under.
     pub fn name(&self) -> &CStr {
         self.as_ref().name()
+    }
+
+    /// Returns a way to tell userspace about the device, which may be kept.
+    pub fn change_notifier(&self) -> ChangeNotifier {
+        // SAFETY: By the type invariant.
+        unsafe { ChangeNotifier::new(self.as_ref()) }
     }
 
     /// Returns the callbacks of the device.

@@ -4,6 +4,8 @@
 
 pub(crate) mod list;
 
+#[path = "../../../drivers/iommu/compare.rs"]
+pub(crate) mod compare;
 #[path = "../../../drivers/iommu/shadow.rs"]
 pub(crate) mod shadow;
 #[path = "../../../drivers/iommu/sorted.rs"]

@@ -17,6 +17,8 @@ mod iommu;
 mod slots;
 
 #[cfg(test)]
+mod compare_tests;
+#[cfg(test)]
 mod shadow_tests;
 #[cfg(test)]
 mod slots_tests;
