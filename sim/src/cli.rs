@@ -110,6 +110,10 @@ struct Size {
     )]
     iommu: IommuKind,
 
+    /// Bits of an I/O virtual address
+    #[arg(long, value_name = "N", default_value_t = CardConfig::default().iova_bits)]
+    iova_bits: u8,
+
     /// Interrupt vectors [default: queues + 1, 65 at most; 32 at most with --interrupts msi]
     #[arg(long, value_name = "N")]
     vectors: Option<u16>,
@@ -145,6 +149,10 @@ struct Fault {
     /// Take N commands, and then be gone, as if pulled out: registers read as all ones
     #[arg(long, value_name = "N")]
     gone_after: Option<u64>,
+
+    /// Lose the Nth extent that is added after each reset of the card, and say that it was added
+    #[arg(long, value_name = "N")]
+    forget_extent: Option<u64>,
 
     /// Let the control processor fail at its boot
     #[arg(long)]
@@ -243,6 +251,7 @@ impl Arguments {
             max_queue_size: size.max_queue_size,
             max_batch: size.max_batch,
             iommu: size.iommu,
+            iova_bits: size.iova_bits,
             vectors,
             magic: if fault.bad_magic {
                 !defaults.magic
@@ -254,6 +263,7 @@ impl Arguments {
                 .map_or(defaults.interface_version, |v| (v.0, v.1)),
             hang_after: fault.hang_after,
             gone_after: fault.gone_after,
+            forget_extent: fault.forget_extent,
             boot_fails: fault.boot_fails,
             false_queues: fault.false_queues,
             ..defaults

@@ -55,6 +55,9 @@ pub struct CardConfig {
     /// Commands after which the card is gone, as if it had been pulled out: reads are all ones, and nothing else
     /// happens any more. Only [`Card::reset`](crate::Card::reset) plugs it in again, and no register reaches that.
     pub gone_after: Option<u64>,
+    /// Which extent of those that are added after a reset, counted from 1, the IOMMU loses and says that it holds it, to
+    /// show what comes of a card whose map isn't what the driver believes.
+    pub forget_extent: Option<u64>,
     /// Whether the control processor fails at its boot.
     pub boot_fails: bool,
     /// What `info.NUM_QUEUES` reads as, if it is not the truth.
@@ -83,6 +86,7 @@ impl Default for CardConfig {
             interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
             hang_after: None,
             gone_after: None,
+            forget_extent: None,
             boot_fails: false,
             false_queues: None,
         }

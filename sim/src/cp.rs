@@ -102,7 +102,8 @@ impl Blocks {
             },
             bus,
             mailbox: (config.iommu == IommuKind::None).then(Mailbox::default),
-            iommu: Iommu::new(config.address_spaces(), config.extents()),
+            iommu: Iommu::new(config.address_spaces(), config.extents())
+                .forgetting(config.forget_extent),
             engine: Engine::new(config.queues, doorbells),
             switch: Switch::default(),
             net: vec![None; usize::from(config.devices)].into_boxed_slice(),

@@ -38,6 +38,8 @@ pub(crate) struct Iommu {
     reserved: u64,
     /// Accesses refused.
     faults: u32,
+    /// Extents that are still to be added before one is lost.
+    until_forgotten: Option<u64>,
 }
 
 impl Iommu {
@@ -49,7 +51,22 @@ impl Iommu {
             capacity: capacity.into(),
             reserved: 0,
             faults: 0,
+            until_forgotten: None,
         }
+    }
+
+    /// The same, which loses the `nth` extent that is added and says that it holds it.
+    pub fn forgetting(self, nth: Option<u64>) -> Self {
+        Self {
+            until_forgotten: nth,
+            ..self
+        }
+    }
+
+    /// Whether the extent that is being added is the one to lose.
+    fn forgets(&mut self) -> bool {
+        self.until_forgotten = self.until_forgotten.and_then(|count| count.checked_sub(1));
+        self.until_forgotten == Some(0)
     }
 
     /// Accesses refused since the card's reset.
@@ -173,6 +190,7 @@ impl mooring_firmware::hal::Iommu for Iommu {
         operation: ExtentOperation,
         extent: &Extent,
     ) -> Result<(), ErrorCode> {
+        let forgets = operation == ExtentOperation::Add && self.forgets();
         let free = self.capacity.saturating_sub(self.reserved);
         let Some(space) = self.spaces.get_mut(usize::from(number)) else {
             return Err(ErrorCode::NoSuchAddressSpace);
@@ -182,6 +200,7 @@ impl mooring_firmware::hal::Iommu for Iommu {
             ExtentOperation::Add if space.reserved_with_one_more() > before + free => {
                 Err(ErrorCode::NoSpace)
             }
+            ExtentOperation::Add if forgets => Ok(()),
             ExtentOperation::Add => space.stage_add(extent),
             ExtentOperation::Remove => space.stage_remove(extent),
         };

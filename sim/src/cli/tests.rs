@@ -45,6 +45,13 @@ fn abilities_reach_the_card() {
 }
 
 #[test]
+fn address_bits_reach_the_card() {
+    assert_eq!(options("--iova-bits 39").unwrap().card.iova_bits, 39);
+    assert!(options("--iova-bits 31").is_err());
+    assert!(options("--iova-bits 65").is_err());
+}
+
+#[test]
 fn vectors_fit_the_kind_of_interrupts() {
     assert_eq!(options("--queues 64").unwrap().card.vectors, 65);
     assert_eq!(options("--queues 4096").unwrap().card.vectors, 65);

@@ -350,3 +350,25 @@ fn a_stale_entry_would_be_seen() {
     iommu.iotlb.invalidate(0);
     assert_eq!(bus(&mut iommu, 0, 0, BOTH), Some(6 * IOMMU_PAGE_SIZE));
 }
+
+#[test]
+fn an_extent_is_lost_if_the_card_is_to_lose_it() {
+    let mut iommu = Iommu::new(1, 8).forgetting(Some(2));
+    update(
+        &mut iommu,
+        0,
+        &[
+            add(0, 10, 1, BOTH),
+            add(2, 20, 1, BOTH),
+            add(4, 30, 1, BOTH),
+        ],
+    )
+    .unwrap();
+    let state = iommu.space_state(0);
+    assert_eq!(
+        (state.extents, state.mapped_bytes),
+        (2, 2 * IOMMU_PAGE_SIZE)
+    );
+    assert_eq!(bus(&mut iommu, 0, 2 * IOMMU_PAGE_SIZE, BOTH), None);
+    assert!(bus(&mut iommu, 0, 4 * IOMMU_PAGE_SIZE, BOTH).is_some());
+}

@@ -12,6 +12,7 @@ mod groups;
 mod objects;
 mod platform;
 mod reset;
+mod scale;
 mod spaces;
 
 pub use bad_input::*;
@@ -21,6 +22,7 @@ pub use groups::*;
 pub use objects::*;
 pub use platform::*;
 pub use reset::*;
+pub use scale::*;
 pub use spaces::*;
 
 use mooring_hw_regs::wire::{
@@ -83,6 +85,8 @@ macro_rules! test_scenarios {
             devices,
             transactions,
             modes,
+            full_table,
+            last_pages,
             loopback,
             no_buffers,
             scattered,
