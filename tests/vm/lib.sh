@@ -52,7 +52,8 @@ case $IOMMU in
     *) : "${LOOP2:=$LOOP}" "${NETWORK2:=$NETWORK}" ;;
 esac
 export LOOP2 NETWORK2
-export SLOWDOWN IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR
+: "${NARROW:=pci/$(card 14)}" "${FORGETFUL:=pci/$(card 15)}"
+export SLOWDOWN IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR NARROW FORGETFUL
 
 # What the driver says of the cards that it refuses, each time it is loaded.
 REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|control processor failed|card reports number of queues|went away while it was set up'
@@ -213,7 +214,7 @@ home() { within 10 has_interface "$1"; }
 
 # field NAME ASID FIELD prints a field of an address space, fresh from the card.
 field() {
-    sed -n "s/^asid=$2 .*$3=\([^ ]*\).*/\1/p" "$DEBUGFS/$1/address_spaces"
+    sed -n "/^asid=$2 /s/.* $3=\([^ ]*\).*/\1/p" "$DEBUGFS/$1/address_spaces"
 }
 
 # statistic NAME COUNTER prints a counter of a device.

@@ -3,7 +3,7 @@
 //! What the Mooring driver tells in debugfs: the state of a device's address spaces, read back from the card, and the
 //! card's counters.
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,6 +32,23 @@ pub struct AddressSpace {
     pub card_commands: u64,
     /// The digest of the extents that the driver believes the card to hold.
     pub expected_digest: String,
+}
+
+/// One line of the dump of an address space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub iova: u64,
+    pub bus: u64,
+    pub length: u64,
+    pub permission: String,
+    /// `both`, `card-only` or `driver-only`.
+    pub holder: String,
+}
+
+/// The dump of an address space: its extents, and what the last line says.
+pub struct Dump {
+    pub extents: Vec<Extent>,
+    pub sum: String,
 }
 
 /// The card's counters of one device, by name.
@@ -68,6 +85,12 @@ impl Card {
     /// spaces to tell of.
     pub fn translates(&self) -> Result<bool> {
         Ok(!self.address_spaces()?.is_empty())
+    }
+
+    /// All extents of an address space.
+    pub fn dump(&self, asid: u32) -> Result<Dump> {
+        let text = self.read(&format!("address_space{asid}"))?;
+        parse_dump(&text)
     }
 
     pub fn statistics(&self) -> Result<Statistics> {
@@ -119,6 +142,39 @@ fn parse_address_space(line: &str) -> Result<AddressSpace> {
     })
 }
 
+fn parse_dump(text: &str) -> Result<Dump> {
+    let lines: Vec<&str> = text.lines().collect();
+    let [_, extents @ .., sum] = lines.as_slice() else {
+        bail!("a dump of {} lines", lines.len());
+    };
+    let extents = extents
+        .iter()
+        .map(|line| parse_extent(line).with_context(|| format!("in '{line}'")))
+        .collect::<Result<_>>()?;
+    Ok(Dump {
+        extents,
+        sum: sum.to_string(),
+    })
+}
+
+fn parse_extent(line: &str) -> Result<Extent> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [iova, bus, length, permission, holder] = words.as_slice() else {
+        bail!("{} words", words.len());
+    };
+    let number = |word: &str| {
+        let digits = word.strip_prefix("0x").context("no 0x")?;
+        Ok::<u64, anyhow::Error>(u64::from_str_radix(digits, 16)?)
+    };
+    Ok(Extent {
+        iova: number(iova)?,
+        bus: number(bus)?,
+        length: number(length)?,
+        permission: permission.to_string(),
+        holder: holder.to_string(),
+    })
+}
+
 fn parse_statistics(text: &str) -> Result<Statistics> {
     text.lines()
         .map(|line| {
@@ -152,6 +208,25 @@ mod tests {
         );
         assert_eq!(space.card_commands, 12);
         assert!(parse_address_space("asid=0 mode=blocked").is_err());
+    }
+
+    #[test]
+    fn lines_of_a_dump() {
+        let text = "asid=0 card=3\n0x0000000000001000 0x0000000000200000 0x3000 rw both\n\
+            0x0000000000008000 0x0000000000300000 0x1000 r driver-only\nboth=1 card_only=0 driver_only=1\n";
+        let dump = parse_dump(text).unwrap();
+        assert_eq!(dump.sum, "both=1 card_only=0 driver_only=1");
+        let last = dump.extents.last().unwrap();
+        assert_eq!(
+            (last.iova, last.bus, last.length),
+            (0x8000, 0x300000, 0x1000)
+        );
+        assert_eq!(
+            (last.permission.as_str(), last.holder.as_str()),
+            ("r", "driver-only")
+        );
+        assert!(parse_dump("asid=0\n0x1000 both\nboth=1\n").is_err());
+        assert!(parse_dump("asid=0\n").is_err());
     }
 
     #[test]

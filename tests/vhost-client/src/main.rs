@@ -76,6 +76,8 @@ enum Experiment {
     Junk(experiments::junk::Options),
     BatchFailure(experiments::batch_failure::Options),
     MapLimit(experiments::map_limit::Options),
+    Scale(experiments::scale::Options),
+    Ranges(experiments::ranges::Options),
     VqState(experiments::vq_state::Options),
     DoorbellPage(experiments::doorbell_page::Options),
     Groups(experiments::groups::Options),
@@ -140,6 +142,12 @@ fn main() -> ExitCode {
         }
         Experiment::MapLimit(options) => {
             carry_out("map-limit", &options.common, |report| options.run(report))
+        }
+        Experiment::Scale(options) => {
+            carry_out("scale", &options.common, |report| options.run(report))
+        }
+        Experiment::Ranges(options) => {
+            carry_out("ranges", &options.common, |report| options.run(report))
         }
         Experiment::VqState(options) => {
             carry_out("vq-state", &options.common, |report| options.run(report))

@@ -4,7 +4,7 @@
 //! addresses that we choose.
 
 use crate::iotlb::{Message, READ_WRITE};
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
@@ -138,7 +138,7 @@ fn allocate(size: usize, backing: Backing) -> Result<MmapRegion> {
             // SAFETY: the name is a C string; the result is checked.
             let fd =
                 unsafe { libc::memfd_create(c"mooring-vhost-client".as_ptr(), libc::MFD_CLOEXEC) };
-            anyhow::ensure!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+            ensure!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
             // SAFETY: the descriptor is new and nobody else's.
             let file = unsafe { File::from_raw_fd(fd) };
             file.set_len(size as u64)?;
@@ -183,6 +183,83 @@ fn scatter(region: &MmapRegion, fd: RawFd) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Bytes of a huge page.
+const HUGE: u64 = 0x20_0000;
+
+/// Much address space with little memory: one huge page, again and again. The device can be given all of it, in as many
+/// pieces as there are huge pages in it, since no two of them are contiguous.
+pub struct Window {
+    address: u64,
+    size: u64,
+}
+
+impl Window {
+    /// A window of `size` bytes.
+    pub fn new(size: u64) -> Result<Self> {
+        ensure!(size % HUGE == 0, "a window consists of huge pages");
+        let flags = libc::MFD_CLOEXEC | libc::MFD_HUGETLB | libc::MFD_HUGE_2MB;
+        // SAFETY: the name is a C string; the result is checked.
+        let fd = unsafe { libc::memfd_create(c"mooring-vhost-client".as_ptr(), flags) };
+        ensure!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
+        // SAFETY: the descriptor is new and nobody else's.
+        let file = unsafe { File::from_raw_fd(fd) };
+        file.set_len(HUGE)?;
+        let reserve = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // A page more, so that there is an aligned place in it.
+        // SAFETY: a new mapping at a place that the kernel chooses.
+        let place = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                (size + HUGE) as usize,
+                libc::PROT_NONE,
+                reserve,
+                -1,
+                0,
+            )
+        };
+        ensure!(
+            place != libc::MAP_FAILED,
+            "reserving {size} bytes: {}",
+            std::io::Error::last_os_error()
+        );
+        let address = (place as u64).next_multiple_of(HUGE);
+        for offset in (0..size).step_by(HUGE as usize) {
+            let access = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_SHARED | libc::MAP_FIXED;
+            // SAFETY: the place lies in the mapping above, which nothing else uses.
+            let page = unsafe {
+                libc::mmap(
+                    (address + offset) as *mut _,
+                    HUGE as usize,
+                    access,
+                    flags,
+                    file.as_raw_fd(),
+                    0,
+                )
+            };
+            ensure!(
+                page != libc::MAP_FAILED,
+                "mapping a huge page (is there one in /proc/sys/vm/nr_hugepages?): {}",
+                std::io::Error::last_os_error()
+            );
+        }
+        Ok(Self { address, size })
+    }
+
+    /// Where it lies in this process.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Writes into it, and into everything else that has the same memory.
+    pub fn write(&self, offset: u64, bytes: &[u8]) {
+        assert!(offset + bytes.len() as u64 <= self.size);
+        let place = (self.address + offset) as *mut u8;
+        // SAFETY: the bytes lie within the window, which lives until the process ends; nothing refers to them.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), place, bytes.len()) };
+    }
 }
 
 /// Lifts the limit on locked memory: vhost counts every page that it pins against it, even for root.

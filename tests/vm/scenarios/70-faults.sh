@@ -27,6 +27,67 @@ test_available_index_out_of_range() { faulty ring-jump 'queue 1 stopped: its rin
 test_transmit_buffer_marked_as_writable() { faulty tx-writable 'queue 1 stopped: a buffer is of the wrong kind'; }
 test_transmit_buffer_shorter_than_the_header() { faulty tx-short 'queue 1 stopped: a buffer is of the wrong kind'; }
 
+# uevents_of COMMAND... carries out a command, and leaves in $WORK/uevents what userspace is told meanwhile.
+uevents_of() {
+    # Busybox keeps what it would print itself until it ends, and it doesn't end by itself.
+    busybox uevent env >"$WORK/uevents" &
+    listener=$!
+    # It doesn't say when it listens; a uevent that is asked for shows it.
+    within 10 sh -c "echo change >$VDPA/devices/f0/uevent; sleep 0.2; grep -q 'DEVPATH=.*/f0' $WORK/uevents"
+    "$@" || fail "$* failed"
+    within 10 grep -q '^MOORING_EVENT=' "$WORK/uevents"
+    kill $listener
+}
+
+test_operator_is_told_of_a_fault() {
+    expect_log 'IOMMU fault 1: device [0-9]+ queue 1 address space [0-9]+: read of 100 bytes at 0x113'
+    allow_log 'queue [01] stopped'
+    vdpa dev del f0
+    ensure f0 "$LOOP"
+    same "faults before" "$(cat "$DEBUGFS/f0/faults")" count=0
+    same "the counter before" "$(statistic f0 iommu_faults)" 0
+    uevents_of client fault f0 --kind tx-unmapped --other f1
+    same "the counter" "$(statistic f0 iommu_faults)" 1
+    same "faults, as the card counts them" "$(field f0 0 faults)" 1
+    faults=$(cat "$DEBUGFS/f0/faults")
+    contains "the faults" "$faults" "count=1"
+    contains "the faults" "$faults" "last_queue=1 last_card=$(field f0 0 card) last_access=read last_length=100 last_iova=0x113"
+    for variable in ACTION=change SUBSYSTEM=vdpa MOORING_EVENT=iommu-fault MOORING_FAULT_COUNT=1 MOORING_FAULT_QUEUE=1 MOORING_FAULT_ACCESS=read \
+        MOORING_FAULT_LENGTH=100 MOORING_FAULT_IOVA=0x113 "MOORING_FAULT_ADDRESS_SPACE=$(field f0 0 card)"; do
+        contains "the uevents" "$(cat "$WORK/uevents")" "$variable"
+    done
+    same "faults of the other device" "$(statistic f1 iommu_faults)" 0
+}
+
+test_dump_shows_what_card_and_driver_agree_on() {
+    hold f0 --frames 0
+    dump=$DEBUGFS/f0/address_space0
+    commands=$(field f0 0 card_commands)
+    extents=$(field f0 0 extents)
+    same "the last line" "$(tail -n 1 "$dump")" "both=$extents card_only=0 driver_only=0"
+    same "lines" "$(wc -l <"$dump")" $((extents + 2))
+    contains "the first line" "$(head -n 1 "$dump")" "mode=translated driver_mode=translated"
+    contains "the second line" "$(sed -n 2p "$dump")" "0x0000000010000000 "
+    contains "the second line" "$(sed -n 2p "$dump")" " rw both"
+    same "IOMMU commands" "$(field f0 0 card_commands)" "$commands"
+    release
+    same "the last line after the close" "$(tail -n 1 "$dump")" "both=0 card_only=0 driver_only=0"
+}
+
+test_dump_shows_what_a_forgetful_card_has_lost() {
+    ensure f2 "$FORGETFUL"
+    allow_log 'IOMMU fault|queue [01] stopped'
+    hold f2 --frames 0 --allow-trouble
+    dump=$DEBUGFS/f2/address_space0
+    extents=$(field f2 0 extents)
+    same "the last line" "$(tail -n 1 "$dump")" "both=$extents card_only=0 driver_only=1"
+    contains "the second line" "$(sed -n 2p "$dump")" "0x0000000010000000 "
+    contains "the second line" "$(sed -n 2p "$dump")" " rw driver-only"
+    [ "$(field f2 0 digest)" != "$(field f2 0 expected_digest)" ] || fail "the digests are the same"
+    release
+    vdpa dev del f2
+}
+
 test_both_devices_are_deleted() {
     vdpa dev del f0
     vdpa dev del f1

@@ -11,9 +11,11 @@ pub mod info;
 pub mod junk;
 pub mod loopback;
 pub mod map_limit;
+pub mod ranges;
 pub mod remap_live;
 pub mod reset_is_quiet;
 pub mod reset_keeps_map;
+pub mod scale;
 pub mod start_unmapped;
 pub mod vq_state;
 
@@ -22,9 +24,11 @@ use crate::device::Device;
 use crate::memory::{Memory, Span};
 use crate::nic::{Nic, Setup, AREA_SIZE};
 use crate::output::Report;
-use crate::traffic::Traffic;
+use crate::ring::Buffer;
+use crate::traffic::{Traffic, HEADER_SIZE};
 use crate::Common;
-use anyhow::Result;
+use anyhow::{Context, Result};
+use std::time::{Duration, Instant};
 
 /// Opens the experiment's device. A foreign parent may drop the map in a reset unless it is asked not to; a Mooring
 /// driver never does.
@@ -54,6 +58,37 @@ fn setup(common: &Common) -> Setup {
 /// Records the check that every frame came back, under a name that says when.
 fn check_traffic(report: &mut Report, name: &str, traffic: &Traffic, count: u32) {
     report.check(name, traffic.complete(count), traffic.describe());
+}
+
+/// Sends a frame whose only buffer begins at `iova`, where `put` writes, and takes it back from the device.
+fn send_from(nic: &mut Nic, iova: u64, put: impl FnOnce(&[u8])) -> Result<Traffic> {
+    let frames = nic.new_run();
+    let mut bytes = vec![0; HEADER_SIZE];
+    bytes.extend(frames.make(0));
+    put(&bytes);
+    let head = nic.transmit.ring.reserve().context("no free descriptor")?;
+    let buffer = Buffer {
+        iova,
+        length: bytes.len() as u32,
+        writable: false,
+    };
+    nic.transmit.ring.add(nic.memory, head, &[buffer])?;
+    nic.transmit.kick(nic.memory)?;
+    let mut traffic = Traffic {
+        sent: 1,
+        ..Traffic::default()
+    };
+    let end = Instant::now() + nic.limit;
+    while traffic.received == 0 || nic.transmit.ring.outstanding() > 0 {
+        if !nic.collect(&frames, &mut traffic)? {
+            if Instant::now() > end {
+                traffic.blame(format!("nothing came back in {:?}", nic.limit));
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(traffic)
 }
 
 /// Resets, starts on the map that is there, and checks that frames flow: nothing before did lasting harm.

@@ -1,0 +1,60 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# Many extents, and extents at all ends: of the card's memory, of its addresses, of sizes.
+
+# Extents in one address space: all that the card has, or as many as can be mapped in the time of a test; and addresses mapped
+# at once through the same huge page, of which vhost pins every 4 KiB. A slow kernel gets less, and so does a card without 1:1
+# address spaces, where each range is a command of its own.
+case $IOMMU,$SLOWDOWN in
+    identity,1) EXTENTS=65536 TOTAL=64G ;;
+    identity,*) EXTENTS=16384 TOTAL=4G ;;
+    *,1) EXTENTS=4096 TOTAL=4G ;;
+    *) EXTENTS=1024 TOTAL=1G ;;
+esac
+
+# raise has vhost take as many pieces of memory as these tests have; it takes 2048 by itself.
+raise() {
+    clean_up
+    unload_bus_driver vhost_vdpa
+    modprobe vhost_vdpa max_iotlb_entries=70000
+}
+
+has_iommu() { [ "$IOMMU" != none ]; }
+
+test_all_extents_of_the_card_in_one_space() {
+    has_iommu || return 0
+    raise
+    ensure s0 "$LOOP"
+    # The card is full with its last extent.
+    full=--full
+    [ "$EXTENTS" = 65536 ] || full=
+    # shellcheck disable=SC2086 # no word if there is no option
+    client scale s0 --extents "$EXTENTS" $full
+    vdpa dev del s0
+}
+
+test_ranges_at_both_ends_of_64_bits_and_of_all_sizes() {
+    has_iommu || return 0
+    raise
+    echo 1 >/proc/sys/vm/nr_hugepages
+    ensure s0 "$LOOP"
+    client ranges s0 --bits 64 --iova 0x10000000
+    vdpa dev del s0
+}
+
+test_ranges_at_both_ends_of_a_card_with_39_bits() {
+    has_iommu || return 0
+    echo 1 >/proc/sys/vm/nr_hugepages
+    ensure s0 "$NARROW"
+    client ranges s0 --bits 39 --total "$TOTAL"
+    vdpa dev del s0
+}
+
+test_vhost_is_as_it_was() {
+    clean_up
+    echo 0 >/proc/sys/vm/nr_hugepages
+    unload_bus_driver vhost_vdpa
+    modprobe vhost_vdpa
+    same "pieces that vhost takes" "$(cat /sys/module/vhost_vdpa/parameters/max_iotlb_entries)" 2048
+}
