@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 #
 # A process closes the device: what it mapped is gone, by reset_map and nothing else, and the kernel can use the device.
-# Without 1:1 address spaces there is no reset_map, and each range goes by a command as it came.
-
-is_default() { [ "$(field "$1" 0 mode)" = "$DEFAULT_MODE" ]; }
+# Without 1:1 address spaces there is no reset_map, and each range goes by a command as it came. The other ways to
+# lose an owner are in 55-matrix.sh.
 
 # holding [OPTION...] has a process map and hold the device. $closing is how many IOMMU commands its close takes, at most.
 holding() {
@@ -33,21 +32,6 @@ test_close_puts_the_space_back_to_its_default() {
     same "IOMMU commands on the space during reset and close" $(($(field c0 0 commands) - before)) $closing
     same "IOMMU commands on the card during reset and close" $(($(field c0 0 card_commands) - card_before)) $closing
     same "the driver's digest" "$(field c0 0 expected_digest)" "$(field c0 0 digest)"
-}
-
-test_close_without_a_reset_does_the_same() {
-    holding --abandon
-    release
-    same "the mode after the close" "$(field c0 0 mode)" "$DEFAULT_MODE"
-    same "IOMMU commands during the close" $(($(field c0 0 commands) - before)) $closing
-}
-
-test_death_of_the_process_does_the_same() {
-    holding
-    kill_holder
-    within 10 is_default c0
-    same "extents after the close" "$(field c0 0 extents)" 0
-    same "IOMMU commands during the close" $(($(field c0 0 commands) - before)) $closing
 }
 
 test_close_of_a_device_that_was_never_mapped_sends_nothing() {
