@@ -11,6 +11,7 @@ VM_TIMEOUT ?=
 MIRROR ?=
 CARDS ?=
 VM_ARGS ?=
+BENCH_ARGS ?=
 TESTS ?=
 IOMMU ?=
 PLATFORM_IOMMU ?=
@@ -24,7 +25,7 @@ vm_args := $(if $(CARDS),'--card=$(CARDS)') $(VM_ARGS)
 .DEFAULT_GOAL := help
 # The stages share one build root and two of them would only slow each other down; each uses all processors itself.
 .NOTPARALLEL:
-.PHONY: help setup update demo test test-debug test-kcsan shell all modules programs guest fuzz check fix enter clean distclean
+.PHONY: help setup update demo test test-debug test-kcsan bench shell all modules programs guest fuzz check fix enter clean distclean
 
 help:
 	@echo "Mooring: a vDPA parent driver for SmartNICs with an on-chip IOMMU, and the card to try it on"
@@ -33,6 +34,7 @@ help:
 	@echo "  make test       host tests, then VM tests; the last line is 'N passed, N failed'"
 	@echo "  make test-debug VM tests on a kernel that looks for mistakes with memory, locks and DMA"
 	@echo "  make test-kcsan VM tests on a kernel that looks for data races"
+	@echo "  make bench      what maps and resets cost, as ratios to vdpa_sim_net, in one run"
 	@echo "  make shell      a VM with the card, at a prompt"
 	@echo
 	@echo "  make all        everything a user takes away, in out/"
@@ -57,6 +59,7 @@ help:
 	@echo "  PLATFORM_IOMMU  off, strict or lazy: the machine's own IOMMU     [off; tests: each]"
 	@echo "  TESTS           host or vm: run only these tests                 [$(TESTS)]"
 	@echo "  FUZZ_SECONDS    how long make fuzz goes on                       [$(FUZZ_SECONDS)]"
+	@echo "  BENCH_ARGS      arguments to scripts/bench (see its --help)      [$(BENCH_ARGS)]"
 	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(or $(VM_TIMEOUT),1200; 6000 on a kernel with checkers)]"
 	@echo "  VM_ARGS         more arguments to scripts/vm (see its --help)    [$(VM_ARGS)]"
 	@echo "  MIRROR          a Debian mirror instead of Debian's own          [$(MIRROR)]"
@@ -94,6 +97,11 @@ test-debug test-kcsan: test-%:
 
 fuzz: setup
 	@$(ENTER) scripts/fuzz --seconds $(FUZZ_SECONDS)
+
+# No test: it has figures, and nothing to pass.
+bench: guest
+	@$(ENTER) scripts/build-peers
+	@$(ENTER) scripts/bench $(BENCH_ARGS)
 
 check: setup
 	@$(ENTER) scripts/check

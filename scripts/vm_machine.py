@@ -49,7 +49,7 @@ def lines_until(stream, deadline):
 class Machine:
     """A context: entering starts the models and QEMU, leaving ends what still runs."""
 
-    def __init__(self, *, cards, accel, memory, cpus, program, platform_iommu, append, qemu_args, logs, sockets):
+    def __init__(self, *, cards, accel, memory, cpus, program, platform_iommu, append, qemu_args, logs, sockets, initramfs=INITRAMFS):
         self.cards = cards
         self.accel = accel
         self.memory = memory
@@ -60,13 +60,14 @@ class Machine:
         self.qemu_args = qemu_args
         self.logs = logs
         self.sockets = sockets
+        self.initramfs = initramfs
         self.interactive = program == "shell"
         self.problems = []
         self.models = []
         self.process = None
 
     def __enter__(self):
-        for needed in KERNEL, INITRAMFS:
+        for needed in KERNEL, self.initramfs:
             if not os.path.exists(needed):
                 raise SetupError(f"{needed} is missing. Run: make guest; and run this in the build root: scripts/enter scripts/vm")
         try:
@@ -134,7 +135,7 @@ class Machine:
             "-cpu", {"tcg": "max", "kvm": "host"}[self.accel], "-smp", str(self.cpus), "-m", self.memory,
             # The model reads and writes guest memory directly, so it must be shareable.
             "-object", f"memory-backend-memfd,id=memory,size={self.memory},share=on", "-numa", "node,memdev=memory",
-            "-kernel", KERNEL, "-initrd", INITRAMFS, "-append", self._command_line(),
+            "-kernel", KERNEL, "-initrd", self.initramfs, "-append", self._command_line(),
             "-serial", f"file:{self.logs / 'kernel.log'}",
             "-serial", "mon:stdio" if self.interactive else "stdio",
         ]

@@ -2,6 +2,7 @@
 
 //! A vhost-vdpa client whose every subcommand is one experiment with a clear result.
 
+mod bench;
 mod card;
 mod device;
 mod events;
@@ -82,6 +83,8 @@ enum Experiment {
     DoorbellPage(experiments::doorbell_page::Options),
     Groups(experiments::groups::Options),
     Hold(experiments::hold::Options),
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// Numbers as people write them: decimal or with 0x, and with K, M or G behind them.
@@ -162,6 +165,9 @@ fn main() -> ExitCode {
         }
         Experiment::Hold(options) => {
             carry_out("hold", &options.common, |report| options.run(report))
+        }
+        Experiment::Bench(bench) => {
+            carry_out(bench.name(), bench.common(), |report| bench.run(report))
         }
     }
 }
