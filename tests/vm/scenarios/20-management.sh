@@ -52,8 +52,8 @@ test_card_is_full_after_its_last_device() {
     done
     # It could have a fourth device, but three address spaces for each of three are all that it has.
     expect_log "${SMALL#pci/}: device not added: the card has not enough address spaces left"
-    for try in 1 2 3; do
-        refused "No space" vdpa dev add name full4 mgmtdev "$SMALL"
+    for name in full4 full5 full6; do
+        refused "No space" vdpa dev add name $name mgmtdev "$SMALL"
     done
     same "devices" "$(vdpa dev show | wc -l)" 3
     works full1
