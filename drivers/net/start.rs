@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     cmdq::commands,
+    info::Translation,
     iommu::{
         AddressSpace,
         Owner, //
     },
-    info::Translation,
     vdpa::BusDriver,
     vq::Virtqueue,
     wire, //

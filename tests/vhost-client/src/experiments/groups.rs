@@ -321,7 +321,7 @@ fn check_answers(report: &mut Report, device: &Device) -> Result<()> {
         };
         let group = vdpa.get_vring_group(queue).map_err(errno)?;
         let got = (group, device.descriptor_group(queue)?);
-        report.check_same(&format!("groups of queue {queue}"), got, expected);
+        report.check_same(format!("groups of queue {queue}"), got, expected);
     }
     Ok(())
 }
@@ -337,7 +337,7 @@ fn check_faults(report: &mut Report, device: &Device, before: &[u64], asid: u32)
     let after = faults(device)?;
     for (number, (before, after)) in before.iter().zip(&after).enumerate() {
         report.check_same(
-            &format!("whether there was a fault in address space {number}"),
+            format!("whether there was a fault in address space {number}"),
             after > before,
             number == asid as usize,
         );
