@@ -62,11 +62,10 @@ class Machine:
         self.sockets = sockets
         self.initramfs = initramfs
         self.interactive = program == "shell"
-        self.problems = []
-        self.models = []
-        self.process = None
 
     def __enter__(self):
+        # A machine can be started again after it has ended.
+        self.problems, self.models, self.process = [], [], None
         for needed in KERNEL, self.initramfs:
             if not os.path.exists(needed):
                 raise SetupError(f"{needed} is missing. Run: make guest; and run this in the build root: scripts/enter scripts/vm")
@@ -114,6 +113,7 @@ class Machine:
     def _start_model(self, number, arguments):
         log_path = self.logs / f"sim{number}.log"
         socket = self._socket(number)
+        socket.unlink(missing_ok=True)
         with open(log_path, "w") as log:
             model = subprocess.Popen(
                 [SIM, "--socket", str(socket), *arguments],
