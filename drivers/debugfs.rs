@@ -4,8 +4,9 @@
 //!
 //! - `address_spaces`: a line for each address space, read from the card at that moment. `digest` is the
 //!   card's, `expected_digest` what the driver believes to have programmed, and so on. `groups` lists the groups that
-//!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings.
-//! - `address_space0` and so on: all extents of one address space, see [`dump`].
+//!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings. Empty if the card has no
+//!   IOMMU.
+//! - `address_space0` and so on: all extents of one address space, see [`dump`]. Absent if the card has no IOMMU.
 //! - `statistics`: a line for each counter of the card, and `iommu_faults` for what it has told of faults.
 //! - `faults`: the IOMMU faults that the card has told of: how many, and the last one.
 //!
@@ -60,7 +61,8 @@ impl Files {
                 GFP_KERNEL,
             )?;
         }
-        for asid in 0..device.num_spaces() {
+        // Only those of the card: the platform's domain can't be asked what it holds.
+        for asid in (0..device.num_spaces()).filter(|asid| device.space(*asid).is_ok()) {
             let list = dump::Dump::new(device.clone(), asid);
             let contents = Contents::Lines(KBox::new(list, GFP_KERNEL)?);
             let name = CString::try_from_fmt(fmt!("address_space{asid}"))?;

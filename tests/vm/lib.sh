@@ -61,6 +61,13 @@ REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|
 # What the driver says when a second device is added to a function that can have one only.
 ONE_DEVICE='no second device: the card has no IOMMU'
 
+# one_device HANDLE fails unless a card without an IOMMU refuses a device beside the one that it has.
+one_device() {
+    expect_log "${1#pci/}: $ONE_DEVICE"
+    refused "busy" vdpa dev add name second mgmtdev "$1"
+    [ ! -e "$VDPA/devices/second" ] || fail "there is a second device on $1"
+}
+
 # translates succeeds if the card has an IOMMU, and so address spaces to look at.
 translates() { [ "$IOMMU" != none ]; }
 
@@ -215,6 +222,18 @@ home() { within 10 has_interface "$1"; }
 # field NAME ASID FIELD prints a field of an address space, fresh from the card.
 field() {
     sed -n "/^asid=$2 /s/.* $3=\([^ ]*\).*/\1/p" "$DEBUGFS/$1/address_spaces"
+}
+
+# has_space NAME ASID MODE [EXTENTS] fails unless the address space is in that mode, and has that many extents if they are
+# named. Of a card without an IOMMU nothing may be told: what its device reaches, the platform's holds.
+has_space() {
+    if translates; then
+        same "the mode of space $2 of $1" "$(field "$1" "$2" mode)" "$3"
+        [ -z "${4-}" ] || same "extents in space $2 of $1" "$(field "$1" "$2" extents)" "$4"
+        return
+    fi
+    same "address spaces of $1 on a card without an IOMMU" "$(cat "$DEBUGFS/$1/address_spaces")" ""
+    [ ! -e "$DEBUGFS/$1/address_space$2" ] || fail "there is a dump of an address space that $1 doesn't have"
 }
 
 # statistic NAME COUNTER prints a counter of a device.

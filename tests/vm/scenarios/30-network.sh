@@ -59,7 +59,10 @@ test_the_card_counted_the_frames() {
         [ "$(statistic net0 $counter)" -gt 20 ] || fail "$counter is $(statistic net0 $counter)"
     done
     same "stopped queues" "$(statistic net0 queue_errors)" 0
-    translates || return 0
+    if ! translates; then
+        has_space net0 0 none
+        return
+    fi
     same "refused accesses" "$(field net0 0 faults)" 0
     if [ "$IOMMU" = explicit ]; then
         reaches_rings_and_pool net0 0
@@ -95,8 +98,8 @@ test_the_other_interface_survives_its_peer() {
 
 test_several_queue_pairs_are_used() {
     clean_up
-    add many "$NETWORK" max_vqp 4
-    add peer "$NETWORK2"
+    add many "$NETWORK" max_vqp 4 mac 02:00:00:00:01:10
+    add peer "$NETWORK2" mac 02:00:00:00:01:11
     bind many virtio_vdpa
     bind peer virtio_vdpa
     interface_in many left 10.9.1.1/24
@@ -120,8 +123,8 @@ test_several_queue_pairs_are_used() {
 
 test_large_frames_pass() {
     clean_up
-    add large0 "$NETWORK" mtu 9000
-    add large1 "$NETWORK" mtu 9000
+    add large0 "$NETWORK" mtu 9000 mac 02:00:00:00:01:20
+    add large1 "$NETWORK2" mtu 9000 mac 02:00:00:00:01:21
     bind large0 virtio_vdpa
     bind large1 virtio_vdpa
     interface_in large0 left 10.9.3.1/24
@@ -132,7 +135,7 @@ test_large_frames_pass() {
     ip netns exec left ping -q -f -l 2000 -c 4000 -w "$(limit 30)" -s 8972 10.9.3.2 || true
     ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" -M "do" -s 8972 10.9.3.2
     same "stopped queues" "$(statistic large0 queue_errors)" 0
-    same "refused accesses" "$(field large0 0 faults)" 0
+    ! translates || same "refused accesses" "$(field large0 0 faults)" 0
     ip netns del left
     ip netns del right
     home large0

@@ -30,9 +30,14 @@ test_frames_come_back_with_scattered_memory_and_small_rings() { try loopback --b
 # Behind a platform IOMMU, memory that a process maps at once gets bus addresses in a row, if the driver learns of all of
 # it at once: a card without a 1:1 mode is told of each range by itself.
 test_scattered_memory_is_one_extent_behind_a_platform_iommu() {
-    [ "$IOMMU" != none ] || return 0
     ensure v0 "$LOOP"
     hold v0 --backing scattered
+    if ! translates; then
+        # The frames that the holder sent came back through the platform's pages; the card knows of nothing.
+        has_space v0 0 none
+        release
+        return
+    fi
     extents=$(field v0 0 extents)
     same "the driver's digest" "$(field v0 0 expected_digest)" "$(field v0 0 digest)"
     release

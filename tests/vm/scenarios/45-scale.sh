@@ -20,12 +20,16 @@ raise() {
     modprobe vhost_vdpa max_iotlb_entries=70000
 }
 
-has_iommu() { [ "$IOMMU" != none ]; }
-
 test_all_extents_of_the_card_in_one_space() {
-    has_iommu || return 0
     raise
     ensure s0 "$LOOP"
+    if ! translates; then
+        # There are none: more pieces than vhost itself usually takes find room, all in the platform's IOMMU.
+        client map-limit s0 --pages 4096
+        has_space s0 0 none
+        vdpa dev del s0
+        return
+    fi
     # The card is full with its last extent.
     full=--full
     [ "$EXTENTS" = 65536 ] || full=
@@ -35,19 +39,22 @@ test_all_extents_of_the_card_in_one_space() {
 }
 
 test_ranges_at_both_ends_of_64_bits_and_of_all_sizes() {
-    has_iommu || return 0
     raise
     echo 1 >/proc/sys/vm/nr_hugepages
     ensure s0 "$LOOP"
-    client ranges s0 --bits 64 --iova 0x10000000
+    # Without an IOMMU on the card the addresses are the platform's, see scripts/vm_machine.py, and no aligned range at the
+    # very end is in the way of anything.
+    if translates; then bits=64; else bits=48; fi
+    client ranges s0 --bits $bits --iova 0x10000000
     vdpa dev del s0
 }
 
 test_ranges_at_both_ends_of_a_card_with_39_bits() {
-    has_iommu || return 0
     echo 1 >/proc/sys/vm/nr_hugepages
     ensure s0 "$NARROW"
-    client ranges s0 --bits 39 --total "$TOTAL"
+    # The narrow card's width is that of its IOMMU; without one it has the addresses of the platform's.
+    if translates; then bits=39; else bits=48; fi
+    client ranges s0 --bits $bits --total "$TOTAL"
     vdpa dev del s0
 }
 

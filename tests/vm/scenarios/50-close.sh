@@ -5,9 +5,15 @@
 # Without 1:1 address spaces there is no reset_map, and each range goes by a command as it came. The other ways to
 # lose an owner are in 55-matrix.sh.
 
-# holding [OPTION...] has a process map and hold the device. $closing is how many IOMMU commands its close takes, at most.
+# holding [OPTION...] has a process map and hold the device. $closing is how many IOMMU commands its close takes, at most; of
+# a card without an IOMMU, $pinned is how many pages were pinned before.
 holding() {
     device
+    if ! translates; then
+        pinned=$(pinned)
+        hold c0 --frames 0 "$@"
+        return
+    fi
     mapping=$(field c0 0 commands)
     hold c0 --frames 0 "$@"
     before=$(field c0 0 commands)
@@ -22,6 +28,15 @@ device() { ensure c0 "$NETWORK" mac 02:00:00:00:02:00; }
 
 test_close_puts_the_space_back_to_its_default() {
     holding
+    if ! translates; then
+        # What the platform's IOMMU holds can't be asked, but vhost lets go of the pages that it had mapped there. That no next
+        # owner reaches them is shown by 55-matrix.sh and 60-unmapped.sh.
+        has_space c0 0 none
+        [ "$(pinned)" -gt "$pinned" ] || fail "nothing is pinned"
+        release
+        same "pages that are pinned after the close" "$(pinned)" "$pinned"
+        return
+    fi
     same "the mode while held" "$(field c0 0 mode)" translated
     [ "$(field c0 0 bytes)" -gt 0 ] || fail "nothing is mapped"
     card_before=$(field c0 0 card_commands)
@@ -36,6 +51,13 @@ test_close_puts_the_space_back_to_its_default() {
 
 test_close_of_a_device_that_was_never_mapped_sends_nothing() {
     device
+    if ! translates; then
+        # Nothing could be sent: there are no IOMMU commands to count.
+        hold c0 --idle
+        has_space c0 0 none
+        release
+        return
+    fi
     before=$(field c0 0 card_commands)
     hold c0 --idle
     release
@@ -57,8 +79,7 @@ test_and_a_process_again_after_the_kernel() {
     home c0
     bind c0 vhost_vdpa
     for asid in 0 1 2; do
-        same "the mode of space $asid" "$(field c0 $asid mode)" "$DEFAULT_MODE"
-        same "extents in space $asid" "$(field c0 $asid extents)" 0
+        has_space c0 $asid "$DEFAULT_MODE" 0
     done
     hold c0 --frames 0
     release

@@ -17,9 +17,10 @@ rows() {
 
 # ---- The device m0, its owner, and the witness m1 on the same card ----
 
-# fresh_device has both devices there, nobody having m0.
+# fresh_device has both devices there, nobody having m0. A card without an IOMMU has one device, and no IOMMU commands that a
+# witness could tell of.
 fresh_device() {
-    ensure m1 "$LOOP"
+    ! translates || ensure m1 "$LOOP"
     [ -e "$VDPA/devices/m0" ] || add m0 "$LOOP" mac 02:00:00:00:03:00
     [ ! -e "$VDPA/devices/m0/driver" ] || echo m0 >"$VDPA/devices/m0/driver/unbind"
 }
@@ -31,7 +32,7 @@ content() {
     done
 }
 
-card_commands() { field m1 0 card_commands; }
+card_commands() { if translates; then field m1 0 card_commands; else echo 0; fi; }
 
 # own gives the device to the owner of the row, who puts it to work.
 own() {
@@ -171,7 +172,13 @@ works_for_the_kernel() {
 # starts_clean fails if the next owner can reach anything of the one before.
 starts_clean() {
     allow_log 'device [0-9]+ queue [01] not started: its owner has mapped nothing|m0: device not started: EPERM'
-    allow_log 'IOMMU fault [0-9]+: device [0-9]+ queue 1 .*: read of 100 bytes at 0x11300000|queue 1 stopped'
+    if translates; then
+        allow_log 'IOMMU fault [0-9]+: device [0-9]+ queue 1 .*: read of 100 bytes at 0x11300000|queue 1 stopped'
+    else
+        # Where such a card starts, its rings are not mapped, and then the buffer.
+        allow_log "$(refused_access '[01]' read)"
+        expect_log "$(refused_access 1 read)11300000"
+    fi
     [ -e "$VDPA/devices/m0" ] || add m0 "$LOOP" mac 02:00:00:00:03:00
     [ -e "$VDPA/drivers/vhost_vdpa/m0" ] || bind m0 vhost_vdpa
     client start-unmapped m0 --variant never
@@ -196,13 +203,16 @@ row() {
     maps=$(($(card_commands) - commands_before))
     before=$(content)
     spaces=$(wc -l <"$DEBUGFS/m0/address_spaces")
-    wanted_commands=$(($(echo "$commands" | sed "s/maps/$maps/; s/spaces/$spaces/")))
+    wanted_commands=$(($(echo "$commands" | sed "s/maps/$maps/; s/spaces/$spaces/; s/^-$/0/")))
     commands_before=$(card_commands)
     "happen_$owner" "$event"
     same "$case: IOMMU commands" $(($(card_commands) - commands_before)) "$wanted_commands"
     same "$case: the answer" "$answer" "$wanted_answer"
     if [ "$mode" = gone ]; then
         [ ! -e "$VDPA/devices/m0" ] || fail "$case: there is a device"
+    elif ! translates; then
+        same "$case: the mode" - "$mode"
+        has_space m0 0 none
     else
         same "$case: the mode" "$(field m0 0 mode)" "$mode"
         same "$case: card and driver" "$(field m0 0 digest)" "$(field m0 0 expected_digest)"
@@ -210,7 +220,7 @@ row() {
     case $map in
         kept) same "$case: the map" "$(content)" "$before" ;;
         0) same "$case: extents and bytes" "$(field m0 0 extents) $(field m0 0 bytes)" "0 0" ;;
-        -) same "$case: the mode, without a map" "$mode" gone ;;
+        -) ! translates || same "$case: the mode, without a map" "$mode" gone ;;
         *) fail "$case: what is '$map'?" ;;
     esac
     case $next in
@@ -248,8 +258,6 @@ event() {
 test_the_table_has_every_case_once() {
     for card in identity explicit none; do
         IOMMU=$card
-        # A kind of card is in the table as a whole, or, while this version of the driver refuses such cards, not at all.
-        rows | grep -q . || continue
         for event in $EVENTS; do
             same "virtio_vdpa, $event" "$(rows "$event" | awk -F'|' '$3 == "virtio_vdpa" { print $4 }')" -
             cases=$(rows "$event" | awk -F'|' '$3 == "vhost_vdpa" { print $4 }' | sort | tr '\n' ' ')

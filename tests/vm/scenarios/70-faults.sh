@@ -17,10 +17,19 @@ faulty() {
 
 test_transmit_buffer_outside_the_map() { faulty tx-unmapped "$(refused_access 1 read)"; }
 test_transmit_buffer_across_the_end_of_the_map() { faulty tx-straddles "$(refused_access 1 read)"; }
-test_transmit_buffer_that_may_not_be_read() { faulty tx-write-only "$(refused_access 1 read)"; }
+test_transmit_buffer_that_may_not_be_read() {
+    if [ "$IOMMU" = none ]; then
+        # vhost maps it so, but vfio, by which QEMU tells the card of the platform's map, knows no memory for writing only.
+        ensure f1 "$LOOP2"
+        ensure f0 "$LOOP"
+        client fault f0 --kind tx-write-only --other f1 --unnoticed
+        return
+    fi
+    faulty tx-write-only "$(refused_access 1 read)"
+}
 test_receive_buffer_outside_the_map() { faulty rx-unmapped "$(refused_access 0 write)"; }
 test_receive_buffer_that_may_not_be_written() { faulty rx-read-only "$(refused_access 0 write)"; }
-test_rings_unmapped_while_the_device_runs() { faulty ring-removed 'IOMMU fault'; }
+test_rings_unmapped_while_the_device_runs() { faulty ring-removed "$(refused_access '[01]' '')"; }
 test_descriptor_that_does_not_exist() { faulty ring-bad-head 'queue 1 stopped: its ring makes no sense'; }
 test_descriptors_in_a_circle() { faulty ring-loop 'queue 1 stopped: its ring makes no sense'; }
 test_available_index_out_of_range() { faulty ring-jump 'queue 1 stopped: its ring makes no sense'; }
@@ -40,6 +49,16 @@ uevents_of() {
 }
 
 test_operator_is_told_of_a_fault() {
+    if ! translates; then
+        # It is the platform's IOMMU that faults; the card says no more than that an access failed, and whose queue that was.
+        vdpa dev del f0
+        faulty tx-unmapped "$(refused_access 1 read)13"
+        same "faults" "$(cat "$DEBUGFS/f0/faults")" count=0
+        same "the counter" "$(statistic f0 iommu_faults)" 0
+        same "stopped queues" "$(statistic f0 queue_errors)" 1
+        same "stopped queues of the other device" "$(statistic f1 queue_errors)" 0
+        return
+    fi
     expect_log 'IOMMU fault 1: device [0-9]+ queue 1 address space [0-9]+: read of 100 bytes at 0x113'
     allow_log 'queue [01] stopped'
     vdpa dev del f0
@@ -61,6 +80,11 @@ test_operator_is_told_of_a_fault() {
 
 test_dump_shows_what_card_and_driver_agree_on() {
     hold f0 --frames 0
+    if ! translates; then
+        has_space f0 0 none
+        release
+        return
+    fi
     dump=$DEBUGFS/f0/address_space0
     commands=$(field f0 0 card_commands)
     extents=$(field f0 0 extents)
@@ -76,6 +100,13 @@ test_dump_shows_what_card_and_driver_agree_on() {
 
 test_dump_shows_what_a_forgetful_card_has_lost() {
     ensure f2 "$FORGETFUL"
+    if ! translates; then
+        # Such a card is given no extent that it could forget.
+        client loopback f2 --frames 64
+        has_space f2 0 none
+        vdpa dev del f2
+        return
+    fi
     allow_log 'IOMMU fault|queue [01] stopped'
     hold f2 --frames 0 --allow-trouble
     dump=$DEBUGFS/f2/address_space0

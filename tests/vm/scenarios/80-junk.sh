@@ -35,7 +35,8 @@ fail_batch() {
 test_failed_addition_leaves_the_old_map_serving() { fail_batch addition; }
 
 test_failed_removal_closes_the_space() {
-    [ "$IOMMU" = explicit ] || expect_log 'address space 0 could not be updated: .*it is blocked'
+    # Without an IOMMU on the card the bad message gets its errno at once.
+    [ "$IOMMU" != identity ] || expect_log 'address space 0 could not be updated: .*it is blocked'
     fail_batch removal
 }
 

@@ -59,10 +59,16 @@ test_device_is_deleted_under_an_open_file() {
 test_function_is_unbound_with_its_devices() {
     fresh
     add r0 "$NETWORK"
-    add r1 "$NETWORK"
+    add r1 "$NETWORK2"
     up r0
     bind r1 vhost_vdpa
     echo "${NETWORK#pci/}" >$PCI/unbind
+    # The second one goes with its own function, where each has one.
+    if [ "$NETWORK2" != "$NETWORK" ]; then
+        same "devices that are left" "$(vdpa dev show | grep -c '^r1:')" 1
+        echo "${NETWORK2#pci/}" >$PCI/unbind
+        echo "${NETWORK2#pci/}" >$PCI/bind
+    fi
     gone
     ! vdpa mgmtdev show | grep -q "$NETWORK" || fail "the management device is left"
     echo "${NETWORK#pci/}" >$PCI/bind
