@@ -52,7 +52,7 @@ test_operator_is_told_of_a_fault() {
     if ! translates; then
         # It is the platform's IOMMU that faults; the card says no more than that an access failed, and whose queue that was.
         vdpa dev del f0
-        faulty tx-unmapped "$(refused_access 1 read)13"
+        faulty tx-unmapped "$(refused_access 1 read)113"
         same "faults" "$(cat "$DEBUGFS/f0/faults")" count=0
         same "the counter" "$(statistic f0 iommu_faults)" 0
         same "stopped queues" "$(statistic f0 queue_errors)" 1

@@ -26,6 +26,9 @@ pub struct Options {
     /// How much to map at once, at last, in pieces of a gigabyte
     #[arg(long, value_name = "BYTES", default_value = "0", value_parser = parse_number)]
     total: u64,
+    /// The largest range to map by itself
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_number)]
+    largest: u64,
 }
 
 const KIB: u64 = 1 << 10;
@@ -78,7 +81,7 @@ impl Options {
             self.try_range(report, &device, &window, &mut nic, name, iova, size)?;
         }
         self.check_refusals(report, &device, &window, last)?;
-        for size in SIZES {
+        for size in SIZES.into_iter().filter(|&size| size <= self.largest) {
             // From an odd page on.
             let iova = common.iova + 2 * AREA_SIZE + 7 * PAGE;
             let name = format!("{size:#x} bytes");
