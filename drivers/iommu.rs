@@ -20,14 +20,16 @@
 //!
 //! vhost ignores what `.set_map` returns at the end of a batch and after an unmap, so:
 //!
-//! - If the new map only adds to the old one, the old map goes on serving as it was.
-//! - If anything was to be removed, the whole address space is blocked, since what should have gone must
-//!   not stay reachable. The caller raises `NEEDS_RESET`.
+//! - If the new map only adds to the old one, the old map goes on serving as it was. The caller says so in the log.
+//! - If anything was to be removed, what should have gone must not stay reachable: the card is asked to do that alone,
+//!   without what was to be added, and goes on serving the rest ([`fallback`]). If it refuses that, too, the whole
+//!   address space is blocked. The caller raises `NEEDS_RESET` in both cases.
 //! - If the card doesn't answer, it is dead and cut off from memory; see `card`.
 //!
 //! `.reset` isn't in this file. It has nothing to do with address spaces.
 
 pub(crate) mod compare;
+mod fallback;
 mod list;
 mod range;
 pub(crate) mod shadow;
@@ -56,11 +58,12 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use fallback::Failure;
+use list::NoMemory;
 use range::Range;
 use shadow::{
     Batch,
     Extent,
-    Failure,
     Permission,
     Plan,
     PlanError,
@@ -76,8 +79,20 @@ use sorted::{
 pub(crate) struct MapError {
     /// For the caller of the operation.
     pub(crate) error: Error,
-    /// Whether the address space is blocked now, or the card dead. Otherwise the old map serves.
-    pub(crate) closed: bool,
+    /// What the device can reach.
+    pub(crate) in_force: InForce,
+}
+
+/// What an address space translates after a change failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InForce {
+    /// What it did before.
+    OldMap,
+    /// What it did before without what was to be removed, or even less; nothing was added. Only a reset tells the
+    /// owner.
+    Rest,
+    /// Nothing: it is blocked, or the card is dead.
+    Nothing,
 }
 
 impl From<PlanError> for CommandError {
@@ -190,7 +205,13 @@ impl AddressSpace {
             // A range that vhost could not describe counts as one that isn't wanted.
             let wanted = iotlb.iter().filter_map(Result::ok);
             let removes = shadow::lacks(self.ranges.iter(), wanted, |range, map| range.is(map));
-            self.failed(card, error, removes)
+            self.failed(card, error, removes, |ranges| {
+                let mut wanted = iotlb.iter().filter_map(Result::ok).peekable();
+                keep(ranges, |range| {
+                    while wanted.next_if(|map| map.start() < range.key()).is_some() {}
+                    wanted.peek().is_some_and(|map| range.is(map))
+                })
+            })
         })
     }
 
@@ -277,7 +298,7 @@ impl AddressSpace {
         map: &Map,
     ) -> Result<(), MapError> {
         self.try_dma_map(card, dev, map)
-            .map_err(|error| self.failed(card, error, false))
+            .map_err(|error| self.failed(card, error, false, |_| Ok(Sorted::new())))
     }
 
     fn try_dma_map(
@@ -312,11 +333,16 @@ impl AddressSpace {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if only a part of a range that was mapped is to go; else as [`Self::set_map()`]. The address
-    /// space is blocked after every error.
+    /// `EINVAL` if only a part of a range that was mapped is to go; else as [`Self::set_map()`]. Nothing of `removed`
+    /// is translated after any error either.
     pub(crate) fn dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), MapError> {
-        self.try_dma_unmap(card, removed)
-            .map_err(|error| self.failed(card, error, true))
+        self.try_dma_unmap(card, removed).map_err(|error| {
+            self.failed(card, error, true, |ranges| {
+                keep(ranges, |range| {
+                    range.last() < removed.first() || range.key() > removed.last()
+                })
+            })
+        })
     }
 
     fn try_dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), CommandError> {
@@ -364,7 +390,7 @@ impl AddressSpace {
     pub(crate) fn set_kernel_map(&mut self, card: &Card, pieces: &[Piece]) -> Result<(), MapError> {
         self.try_set_kernel_map(card, pieces).map_err(|error| {
             let removes = self.mapped_by == Some(Owner::Kernel);
-            self.failed(card, error, removes)
+            self.failed(card, error, removes, |_| Ok(Sorted::new()))
         })
     }
 
@@ -411,22 +437,65 @@ impl AddressSpace {
     }
 
     /// Sees to it that nothing which was to be removed, or of which nobody knows, stays reachable after a change
-    /// failed.
-    fn failed(&mut self, card: &Card, error: CommandError, removes: bool) -> MapError {
-        let failure = match card.is_dead() || error.contradicts_the_driver() {
-            true => Failure::Unknown,
-            false => Failure::Unchanged,
+    /// failed. `kept` chooses which of the ranges were to stay.
+    fn failed(
+        &mut self,
+        card: &Card,
+        error: CommandError,
+        removes: bool,
+        kept: impl FnOnce(&Sorted<Arc<Range>>) -> Result<Sorted<Arc<Range>>, NoMemory>,
+    ) -> MapError {
+        let failure = failure_of(card, &error);
+        let in_force = if fallback::may_serve_on(failure, removes) {
+            InForce::OldMap
+        } else {
+            let kept = match failure {
+                Failure::Unchanged => kept(&self.ranges).ok(),
+                // A dead card is blocked, too: by being cut off.
+                Failure::Unknown => None,
+            };
+            match kept.is_some_and(|kept| self.withdraw(card, kept)) {
+                true => InForce::Rest,
+                false => {
+                    self.block(card);
+                    InForce::Nothing
+                }
+            }
         };
-        let closed = shadow::must_block(failure, removes);
 
-        // A dead card is blocked, too: by being cut off.
-        if closed {
-            self.block(card);
-        }
         MapError {
             error: error.into(),
-            closed,
+            in_force,
         }
+    }
+
+    /// Has the card keep no more than `kept` of what it translates, and gives the rest back. Returns whether it does.
+    fn withdraw(&mut self, card: &Card, kept: Sorted<Arc<Range>>) -> bool {
+        // To translate nothing is what blocking is for.
+        if !self.is_mapped() || kept.len() == 0 {
+            return false;
+        }
+        let number = self.number;
+        let Ok(mut batch) = Batch::new(card.info.batch) else {
+            return false;
+        };
+        let result = fallback::withdraw(
+            &mut self.shadow,
+            &kept,
+            |range| range.extent(),
+            &mut batch,
+            |flags, generation, changes| {
+                commands::address_space_update(card, number, flags, generation, changes)
+                    .map(|updated| updated.generation.get())
+            },
+            |error| failure_of(card, error),
+        );
+
+        // The card has let go of the other ranges.
+        result.is_ok_and(|narrow| {
+            self.ranges = narrow.unwrap_or(kept);
+            true
+        })
     }
 
     /// Puts the address space back to its default mode, and nothing else. May sleep.
@@ -436,7 +505,7 @@ impl AddressSpace {
     /// The card refused; the address space is blocked then, or the card is dead.
     pub(crate) fn reset_map(&mut self, card: &Card) -> Result<(), MapError> {
         self.set_mode(card, Self::default_mode(card))
-            .map_err(|error| self.failed(card, error, true))
+            .map_err(|error| self.failed(card, error, true, |_| Ok(Sorted::new())))
     }
 
     /// Makes every access fault. If not even that succeeds the card is given up.
@@ -471,4 +540,25 @@ impl AddressSpace {
             Err(_) => card.fail("it can not destroy an address space"),
         }
     }
+}
+
+/// How a command that failed leaves the card.
+fn failure_of(card: &Card, error: &CommandError) -> Failure {
+    match card.is_dead() || error.contradicts_the_driver() {
+        true => Failure::Unknown,
+        false => Failure::Unchanged,
+    }
+}
+
+/// Those of `ranges` which `stays` chooses. It is asked in order.
+fn keep(
+    ranges: &Sorted<Arc<Range>>,
+    mut stays: impl FnMut(&Arc<Range>) -> bool,
+) -> Result<Sorted<Arc<Range>>, NoMemory> {
+    let mut kept = Sorted::new();
+
+    for range in ranges.iter().filter(|range| stays(range)) {
+        kept.push(Arc::clone(range))?;
+    }
+    Ok(kept)
 }

@@ -22,7 +22,8 @@
 //! 3. An extent that is held and wanted with the same values is in no batch. So it translates throughout.
 //! 4. [`Shadow`] changes only after the card has acknowledged the commit. If it refuses any batch, or hears of
 //!    none, the old map is in force, and the shadow says so.
-//! 5. What was to be removed and might not have been must not stay reachable: see [`must_block()`].
+//! 5. What was to be removed and might not have been must not stay reachable: see
+//!    [`may_serve_on()`](super::fallback::may_serve_on).
 //! 6. No change of the shadow itself can fail: memory for it is taken while planning.
 
 use super::{
@@ -115,7 +116,7 @@ impl Extent {
     }
 
     /// Both as one extent if `next` continues `self` in both address ranges with the same permission.
-    fn merge(self, next: Extent) -> Option<Extent> {
+    pub(super) fn merge(self, next: Extent) -> Option<Extent> {
         let continues = self.iova.checked_add(self.length) == Some(next.iova)
             && self.bus.checked_add(self.length) == Some(next.bus)
             && self.permission == next.permission;
@@ -531,21 +532,4 @@ pub(crate) fn lacks<T: Keyed, U: Keyed>(
             .peek()
             .is_some_and(|wanted| wanted.key() == held.key() && same(&held, wanted))
     })
-}
-
-/// How a change failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The card holds what it held before: it has refused, or never heard of it.
-    Unchanged,
-    /// What the card holds isn't known, or isn't what the shadow says.
-    Unknown,
-}
-
-/// Whether an address space must be blocked after a change failed that would have removed something, or not.
-///
-/// vhost ignores the result of most changes. So what should have gone must not stay reachable, and what is in force
-/// must be known.
-pub(crate) fn must_block(failure: Failure, removes: bool) -> bool {
-    removes || failure == Failure::Unknown
 }

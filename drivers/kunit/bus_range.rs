@@ -7,8 +7,8 @@ use kernel::prelude::*;
 #[kunit_tests(mooring_bus_range)]
 mod tests {
     use crate::{
+        iommu::InForce,
         kunit::{
-            cp::Answer,
             fixture::Space,
             memory::{
                 Maps,
@@ -37,7 +37,6 @@ mod tests {
         },
         wire::{
             AddressSpaceMode,
-            ErrorCode,
             Opcode, //
         },
     };
@@ -142,11 +141,8 @@ mod tests {
         let pages = Pages::single(2)?;
         let mut space = space(&parent)?;
 
-        let answer = Answer::Refused(ErrorCode::NoSpace);
-        space
-            .card
-            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-        check!(space.fail_to_map(&pages, &ROW)? == Some((ENOSPC, false)));
+        space.fill(1);
+        check!(space.fail_to_map(&pages, &ROW)? == Some((ENOSPC, InForce::OldMap)));
         let trace = trace::take();
         let back = [UPDATE, Unlink, Put, Unlink, Put, Unlink, Free, Put];
         check!(trace.steps().ends_with(&back));
@@ -164,13 +160,12 @@ mod tests {
 
         space.map(&pages, &ROW)?;
         trace::take();
-        let answer = Answer::Refused(ErrorCode::NoSpace);
-        space
-            .card
-            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-        check!(space.fail_to_map(&pages, &[(2, 0)])? == Some((ENOSPC, true)));
+        space.fill(3);
+        check!(space.fail_to_map(&pages, &[(2, 0)])? == Some((ENOSPC, InForce::Nothing)));
         let trace = trace::take();
-        check!(trace.steps().starts_with(&[UPDATE, SET_MODE, Unlink, Put]));
+        check!(trace
+            .steps()
+            .starts_with(&[UPDATE, UPDATE, UPDATE, SET_MODE, Unlink, Put]));
         check!(trace.is_balanced());
         check!(space.is(AddressSpaceMode::Blocked));
         Ok(())

@@ -6,6 +6,7 @@
 use super::{
     cp::{
         self,
+        Answer,
         ControlProcessor, //
     },
     memory::{
@@ -26,6 +27,7 @@ use crate::{
     },
     iommu::{
         AddressSpace,
+        InForce,
         MapError, //
     },
     pci::{
@@ -35,7 +37,9 @@ use crate::{
     vdpa::IovaRange,
     wire::{
         AddressSpaceMode,
-        Event, //
+        ErrorCode,
+        Event,
+        Opcode, //
     },
 };
 use kernel::{
@@ -157,15 +161,17 @@ impl<'a> Space<'a> {
         self.set_map(&maps).map_err(|failure| failure.error)
     }
 
-    /// Maps these pages, which has to fail; returns the error and whether all is closed now.
+    /// Maps these pages, which has to fail; returns the error and what is in force now.
     pub(super) fn fail_to_map(
         &mut self,
         pages: &Pages,
         places: &[(u64, usize)],
-    ) -> Result<Option<(Error, bool)>> {
+    ) -> Result<Option<(Error, InForce)>> {
         let maps = Maps::of_pages(pages, places)?;
         let result = self.set_map(&maps);
-        Ok(result.err().map(|failure| (failure.error, failure.closed)))
+        Ok(result
+            .err()
+            .map(|failure| (failure.error, failure.in_force)))
     }
 
     /// Adds the only range of `maps`.
@@ -173,7 +179,7 @@ impl<'a> Space<'a> {
         let map = maps.iotlb().iter().next().unwrap_or(Err(ENODATA));
         let map = map.map_err(|error| MapError {
             error,
-            closed: false,
+            in_force: InForce::OldMap,
         })?;
 
         self.space
@@ -184,6 +190,16 @@ impl<'a> Space<'a> {
     pub(super) fn dma_unmap(&mut self, first: u64, last: u64) -> Result<(), MapError> {
         let range = IovaRange::new(first, last).unwrap_or(IovaRange::ALL);
         self.space.dma_unmap(self.card.card(), range)
+    }
+
+    /// Has the card refuse the next `count` updates for want of room.
+    pub(super) fn fill(&self, count: usize) {
+        let answer = Answer::Refused(ErrorCode::NoSpace);
+
+        for _ in 0..count {
+            self.card
+                .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
+        }
     }
 
     /// Whether the card's only address space is in this mode.

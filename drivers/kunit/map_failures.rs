@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Maps that fail: an addition leaves all as it was, anything else closes the address space before memory
-//! goes back.
+//! Maps that fail: an addition leaves all as it was, anything else is reduced to the removal, or closes the address
+//! space, before memory goes back.
 
 use kernel::prelude::*;
 
 #[kunit_tests(mooring_map_failures)]
 mod tests {
     use crate::{
-        iommu::MapError,
+        iommu::{
+            InForce,
+            MapError, //
+        },
         kunit::{
             cp::Answer,
             fixture::Space,
@@ -44,7 +47,7 @@ mod tests {
         trace::take();
         trace::fail_mapping_after(1);
         let places = [(1, 0), (2, 2), (3, 1)];
-        check!(space.fail_to_map(&pages, &places)? == Some((ENOMEM, false)));
+        check!(space.fail_to_map(&pages, &places)? == Some((ENOMEM, InForce::OldMap)));
         let trace = trace::take();
         check!(
             trace.steps()
@@ -75,18 +78,85 @@ mod tests {
 
         space.map(&pages, &[(1, 0)])?;
         trace::take();
-        let answer = Answer::Refused(ErrorCode::NoSpace);
-        space
-            .card
-            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-        check!(space.fail_to_map(&pages, &[(1, 0), (9, 1)])? == Some((ENOSPC, false)));
+        space.fill(1);
+        check!(space.fail_to_map(&pages, &[(1, 0), (9, 1)])? == Some((ENOSPC, InForce::OldMap)));
         check!(trace::take().steps() == [Step::Get, Step::Map, UPDATE, Step::Unmap, Step::Put]);
         check!(pages.refs(0) == 2 && pages.refs(1) == 1);
         check!(space.is(AddressSpaceMode::Translated));
         Ok(())
     }
 
-    /// A removal that fails closes the address space, before any memory goes back.
+    /// A removal that fails because of what is added is done alone: it takes no room, and no memory. What had no room
+    /// before doesn't close the space when something else is removed.
+    #[test]
+    fn refused_removal_is_done_without_the_addition() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(2)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0), (5, 1)])?;
+        trace::take();
+        space.fill(1);
+        check!(space.fail_to_map(&pages, &[(1, 0), (9, 2)])? == Some((ENOSPC, InForce::Rest)));
+        check!(
+            trace::take().steps()
+                == [
+                    Step::Get,
+                    Step::Map,
+                    UPDATE,
+                    Step::Unmap,
+                    Step::Put,
+                    UPDATE,
+                    Step::Unmap,
+                    Step::Put
+                ]
+        );
+        check!(space.is(AddressSpaceMode::Translated));
+        check!((0..4).map(|index| pages.refs(index)).eq([2, 1, 1, 1]));
+        // So it is if the memory can't even be mapped.
+        space.map(&pages, &[(1, 0), (5, 1)])?;
+        trace::take();
+        trace::fail_mapping_after(0);
+        check!(space.fail_to_map(&pages, &[(1, 0), (9, 2)])? == Some((ENOMEM, InForce::Rest)));
+        check!(
+            trace::take().steps() == [Step::Get, Step::Put, UPDATE, Step::Unmap, Step::Put]
+        );
+        space.map(&pages, &[(1, 0), (9, 2)])
+    }
+
+    /// A hole takes an extent more. Where there is no room for it, the longer side stays, and the memory of the other goes
+    /// back.
+    #[test]
+    fn hole_that_has_no_room_keeps_the_longer_side() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::folio(2)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0), (2, 1), (3, 2), (4, 3)])?;
+        check!(space.space.extents().len() == 1 && pages.refs(0) == 5);
+        trace::take();
+        space.fill(2);
+        let rest = [(1, 0), (3, 2), (4, 3)];
+        check!(space.fail_to_map(&pages, &rest)? == Some((ENOSPC, InForce::Rest)));
+        let trace = trace::take();
+        check!(
+            trace.steps()
+                == [
+                    UPDATE,
+                    UPDATE,
+                    UPDATE,
+                    Step::Unmap,
+                    Step::Put,
+                    Step::Unmap,
+                    Step::Put
+                ]
+        );
+        check!(space.space.extents().len() == 1 && pages.refs(0) == 3);
+        check!(space.is(AddressSpaceMode::Translated));
+        Ok(())
+    }
+
+    /// A removal that fails in every form closes the address space, before any memory goes back.
     #[test]
     fn refused_removal_blocks() -> Result {
         let parent = Parent::new()?;
@@ -95,13 +165,12 @@ mod tests {
 
         space.map(&pages, &[(1, 0), (5, 1)])?;
         trace::take();
-        let answer = Answer::Refused(ErrorCode::NoSpace);
-        space
-            .card
-            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-        check!(space.fail_to_map(&pages, &[(1, 0)])? == Some((ENOSPC, true)));
+        space.fill(3);
+        check!(space.fail_to_map(&pages, &[(1, 0)])? == Some((ENOSPC, InForce::Nothing)));
         let trace = trace::take();
-        check!(trace.steps().starts_with(&[UPDATE, SET_MODE, Step::Unmap]));
+        check!(trace
+            .steps()
+            .starts_with(&[UPDATE, UPDATE, UPDATE, SET_MODE, Step::Unmap]));
         check!(trace.is_balanced());
         check!(space.is(AddressSpaceMode::Blocked));
         check!(pages.refs(0) == 1 && pages.refs(1) == 1);
@@ -124,7 +193,7 @@ mod tests {
         space
             .card
             .cp(|cp| cp.answer(Opcode::AddressSpaceSetMode, answer));
-        check!(space.fail_to_map(&pages, &[])? == Some((EBUSY, true)));
+        check!(space.fail_to_map(&pages, &[])? == Some((EBUSY, InForce::Nothing)));
         check!(space.card.card().is_dead());
         let trace = trace::take();
         check!(
@@ -153,7 +222,7 @@ mod tests {
         space
             .card
             .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, Answer::Gone));
-        check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, true)));
+        check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, InForce::Nothing)));
         let trace = trace::take();
         check!(trace.steps().starts_with(&[
             Step::Get,
@@ -180,7 +249,7 @@ mod tests {
         space
             .card
             .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-        check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, true)));
+        check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, InForce::Nothing)));
         let trace = trace::take();
         check!(trace.is_balanced());
         check!(space.is(AddressSpaceMode::Blocked));
@@ -206,7 +275,7 @@ mod tests {
             let maps = Maps::of(&[(first, last, phys, permission)])?;
             check!(matches!(
                 space.set_map(&maps),
-                Err(MapError { error, closed: false }) if error == EINVAL
+                Err(MapError { error, in_force: InForce::OldMap }) if error == EINVAL
             ));
         }
         check!(trace::take().steps().is_empty());

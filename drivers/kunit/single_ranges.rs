@@ -7,9 +7,11 @@ use kernel::prelude::*;
 #[kunit_tests(mooring_single_ranges)]
 mod tests {
     use crate::{
-        iommu::MapError,
+        iommu::{
+            InForce,
+            MapError, //
+        },
         kunit::{
-            cp::Answer,
             fixture::Space,
             memory::{
                 Maps,
@@ -29,7 +31,6 @@ mod tests {
         },
         wire::{
             AddressSpaceMode,
-            ErrorCode,
             Opcode, //
         },
     };
@@ -64,8 +65,8 @@ mod tests {
         space.dma_unmap(place * PAGE, (place + count) * PAGE - 1)
     }
 
-    fn is(result: Result<(), MapError>, error: Error, closed: bool) -> bool {
-        matches!(result, Err(failure) if failure.error == error && failure.closed == closed)
+    fn is(result: Result<(), MapError>, error: Error, in_force: InForce) -> bool {
+        matches!(result, Err(failure) if failure.error == error && failure.in_force == in_force)
     }
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
         let mut space = Space::new(&parent)?;
 
         map_all(&mut space, &pages, &[(1, 0)])?;
-        check!(is(map(&mut space, &pages, 1, 1)?, EEXIST, false));
+        check!(is(map(&mut space, &pages, 1, 1)?, EEXIST, InForce::OldMap));
         check!(trace::take().steps().is_empty());
         check!(space.is(AddressSpaceMode::Translated));
         Ok(())
@@ -145,50 +146,71 @@ mod tests {
         let mut space = Space::new(&parent)?;
 
         map_all(&mut space, &pages, &[(1, 0)])?;
-        let answer = Answer::Refused(ErrorCode::NoSpace);
-        space
-            .card
-            .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-        check!(is(map(&mut space, &pages, 2, 2)?, ENOSPC, false));
+        space.fill(1);
+        check!(is(map(&mut space, &pages, 2, 2)?, ENOSPC, InForce::OldMap));
         check!(trace::take().steps() == [Get, Map, UPDATE, Unmap, Put]);
         check!((0..4).map(|index| pages.refs(index)).eq([2, 1, 1, 1]));
         // The next one works.
         map_all(&mut space, &pages, &[(2, 2)])
     }
 
-    /// vhost ignores the error, so nothing may be reachable then.
+    /// vhost ignores the error, so what was removed must not be reachable then.
     #[test]
     fn failed_removal_blocks() -> Result {
         let parent = Parent::new()?;
-        let pages = Pages::folio(2)?;
+        let pages = Pages::single(2)?;
+        let mut space = Space::new(&parent)?;
 
-        for (refused, error) in [(true, ENOSPC), (false, EINVAL)] {
-            let mut space = Space::new(&parent)?;
-            let page_size = PAGE;
-            let maps = Maps::of(&[(0, 2 * page_size - 1, pages.phys(0), 3)])?;
-            check!(space.dma_map(&maps).is_ok());
-            map_all(&mut space, &pages, &[(9, 3)])?;
-            if refused {
-                let answer = Answer::Refused(ErrorCode::NoSpace);
-                space
-                    .card
-                    .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
-            }
-            // A part of a range is never what vhost asks for.
-            let count = if refused { 2 } else { 1 };
-            check!(is(unmap(&mut space, 0, count), error, true));
-            let trace = trace::take();
-            let update: &[Step] = if refused { &[UPDATE] } else { &[] };
-            check!(trace.steps().starts_with(update));
-            check!(trace
-                .steps()
-                .get(update.len()..)
-                .is_some_and(|steps| steps == [SET_MODE, Unmap, Put, Unmap, Put]));
-            check!(trace.is_balanced());
-            check!(space.is(AddressSpaceMode::Blocked));
-            // vhost goes on all the same.
-            check!(unmap(&mut space, 9, 1).is_ok());
-        }
+        map_all(&mut space, &pages, &[(1, 0), (9, 1)])?;
+        space.fill(3);
+        check!(is(unmap(&mut space, 1, 1), ENOSPC, InForce::Nothing));
+        let trace = trace::take();
+        check!(trace
+            .steps()
+            .starts_with(&[UPDATE, UPDATE, UPDATE, SET_MODE, Unmap, Put]));
+        check!(space.is(AddressSpaceMode::Blocked));
+        // vhost goes on all the same.
+        check!(unmap(&mut space, 9, 1).is_ok());
+        check!((0..4).all(|index| pages.refs(index) == 1));
+        Ok(())
+    }
+
+    /// A part of a range is never what vhost asks for. All of the range goes, and nothing else.
+    #[test]
+    fn part_of_a_range_takes_the_range_along() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::folio(2)?;
+        let mut space = Space::new(&parent)?;
+        let page_size = PAGE;
+
+        let maps = Maps::of(&[(0, 2 * page_size - 1, pages.phys(0), 3)])?;
+        check!(space.dma_map(&maps).is_ok());
+        map_all(&mut space, &pages, &[(9, 3)])?;
+        check!(is(unmap(&mut space, 0, 1), EINVAL, InForce::Rest));
+        check!(trace::take().steps() == [UPDATE, Unmap, Put]);
+        check!(space.is(AddressSpaceMode::Translated));
+        check!(unmap(&mut space, 9, 1).is_ok());
+        check!(pages.refs(0) == 1);
+        Ok(())
+    }
+
+    /// A hole that a full card has no room for: the longer side stays, and can be removed like everything else.
+    #[test]
+    fn hole_that_has_no_room_keeps_the_longer_side() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::folio(2)?;
+        let mut space = Space::new(&parent)?;
+
+        map_all(&mut space, &pages, &[(1, 0), (2, 1), (3, 2), (4, 3)])?;
+        check!(space.space.extents().len() == 1);
+        space.fill(2);
+        check!(is(unmap(&mut space, 2, 1), ENOSPC, InForce::Rest));
+        check!(trace::take().steps() == [UPDATE, UPDATE, UPDATE, Unmap, Put, Unmap, Put]);
+        check!(space.space.extents().len() == 1 && pages.refs(0) == 3);
+        // The shorter side is gone, and vhost doesn't know.
+        check!(unmap(&mut space, 1, 1).is_ok());
+        check!(trace::take().steps().is_empty());
+        check!(unmap(&mut space, 3, 2).is_ok());
         check!(pages.refs(0) == 1);
         Ok(())
     }

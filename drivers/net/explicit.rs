@@ -20,6 +20,7 @@ use crate::{
         Target, //
     },
     info::Translation,
+    iommu::InForce,
     vdpa::MapOperations, //
 };
 use kernel::{
@@ -61,7 +62,7 @@ impl Target for Space {
                     count
                 );
             }
-            if failure.closed {
+            if failure.in_force != InForce::OldMap {
                 device.need_reset();
             }
             failure.error

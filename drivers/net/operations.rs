@@ -13,6 +13,7 @@ use crate::{
     debugfs,
     iommu::{
         AddressSpace,
+        InForce,
         MapError, //
     },
     regs,
@@ -84,8 +85,8 @@ impl NetVdpa {
     }
 }
 
-/// Changes what address space `asid` translates. If that leaves it blocked, the device needs a reset, which
-/// is said here because vhost ignores errors of most of these operations.
+/// Changes what address space `asid` translates. If that fails the log says what is in force; if that isn't the old map
+/// the device needs a reset, which is how the owner learns of it: vhost ignores errors of most of these operations.
 fn change_map(
     dev: &Device<NetVdpa>,
     asid: u32,
@@ -99,19 +100,36 @@ fn change_map(
     };
 
     result.map_err(|failure| {
-        if failure.closed {
-            if let Some(count) = device.complaints.count() {
-                dev_err!(
+        let MapError { error, in_force } = failure;
+        if let Some(count) = device.complaints.count() {
+            match in_force {
+                InForce::OldMap => dev_warn!(
+                    dev.as_ref(),
+                    "address space {} was not updated: {:?}; its old map serves; map the rest again, with fewer ranges if there is no room ({})\n",
+                    asid,
+                    error,
+                    count
+                ),
+                InForce::Rest => dev_err!(
+                    dev.as_ref(),
+                    "address space {} could not be updated: {:?}; only what was to be removed is gone, and nothing was added; the device needs a reset and its owner should map all again ({})\n",
+                    asid,
+                    error,
+                    count
+                ),
+                InForce::Nothing => dev_err!(
                     dev.as_ref(),
                     "address space {} could not be updated: {:?}; it is blocked, the device needs a reset ({})\n",
                     asid,
-                    failure.error,
+                    error,
                     count
-                );
+                ),
             }
+        }
+        if in_force != InForce::OldMap {
             device.need_reset();
         }
-        failure.error
+        error
     })
 }
 

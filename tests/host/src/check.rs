@@ -12,9 +12,10 @@ pub use card::CommandFault;
 pub use decode::decode;
 
 use crate::iommu::{
+    fallback::{self, may_serve_on, Failure},
     list,
-    shadow::{lacks, must_block, Batch, Extent, Failure, Permission, PlanError, Shadow},
-    sorted::Keyed,
+    shadow::{lacks, Batch, Extent, Permission, PlanError, Shadow},
+    sorted::{Keyed, Sorted},
 };
 use crate::wire::{
     self, AddressSpaceMode, ErrorCode, ExtentOperation, UPDATE_BEGIN, UPDATE_COMMIT,
@@ -107,11 +108,28 @@ fn without(pages: &Pages, page: u64, count: u64) -> Pages {
     rest.map(|(page, to)| (*page, *to)).collect()
 }
 
+/// What both have, with the same target.
+fn common(left: &Pages, right: &Pages) -> Pages {
+    let both = left.iter().filter(|(page, to)| right.get(page) == Some(to));
+    both.map(|(page, to)| (*page, *to)).collect()
+}
+
 /// Why an operation failed.
 #[derive(Debug, PartialEq, Eq)]
 enum Error {
     Plan(PlanError),
     Command(CommandError),
+}
+
+impl Error {
+    /// How this leaves the card.
+    fn failure(&self) -> Failure {
+        match self {
+            Self::Command(CommandError::Dead)
+            | Self::Command(CommandError::Refused(ErrorCode::StaleGeneration)) => Failure::Unknown,
+            _ => Failure::Unchanged,
+        }
+    }
 }
 
 impl From<PlanError> for Error {
@@ -132,12 +150,17 @@ impl From<CommandError> for Error {
     }
 }
 
-/// A page as a range that is mapped, for [`lacks()`].
-struct Single(u64, (u64, u8));
+/// A page as a range that is mapped.
+#[derive(Clone)]
+struct Single {
+    page: u64,
+    to: (u64, u8),
+    extent: Extent,
+}
 
 impl Keyed for Single {
     fn key(&self) -> u64 {
-        self.0
+        self.extent.iova
     }
 }
 
@@ -186,6 +209,16 @@ impl World {
             permission: [Permission::Read, Permission::Write, Permission::ReadWrite]
                 [usize::from(permission)],
         }
+    }
+
+    /// The pages as ranges.
+    fn singles(&self, pages: &Pages) -> Vec<Single> {
+        let single = |(&page, &to)| Single {
+            page,
+            to,
+            extent: self.extent(page, to, 1),
+        };
+        pages.iter().map(single).collect()
     }
 
     /// What the card should hold for these pages: the model's own way to merge, page by page.
@@ -258,12 +291,17 @@ impl World {
                 }
                 let stale = Error::Command(CommandError::Refused(ErrorCode::StaleGeneration));
                 let blocked = self.mode == AddressSpaceMode::Blocked && self.pages.is_empty();
-                if !keeps || !is_map || error == stale {
+                assert!(keeps || removes || !is_map);
+                if blocked || self.card.dead {
                     assert!(
-                        blocked || self.card.dead,
-                        "still open after {operation:?}: {error:?}"
+                        fault.is_some() || common(&old, &wanted).is_empty(),
+                        "blocked after {operation:?}: {error:?}"
                     );
-                } else if !self.card.dead && !removes {
+                } else if !is_map || error == stale {
+                    panic!("still open after {operation:?}: {error:?}");
+                } else if removes {
+                    self.check_rest(&old, &common(&old, &wanted), fault);
+                } else {
                     assert_eq!(self.pages, old, "a failed addition has changed the map");
                     assert_eq!(self.mode, old_mode);
                     assert_eq!(self.card.live, old_table);
@@ -313,15 +351,11 @@ impl World {
         };
 
         if let Err(error) = &result {
-            let failure = match error {
-                Error::Command(CommandError::Dead)
-                | Error::Command(CommandError::Refused(ErrorCode::StaleGeneration)) => {
-                    Failure::Unknown
-                }
-                _ => Failure::Unchanged,
-            };
             // What the card holds after a removal that failed is not what was asked for.
-            if must_block(failure, removes) && self.set_mode(AddressSpaceMode::Blocked).is_err() {
+            if !may_serve_on(error.failure(), removes)
+                && !(error.failure() == Failure::Unchanged && self.withdraw(&wanted))
+                && self.set_mode(AddressSpaceMode::Blocked).is_err()
+            {
                 self.card.dead = true;
                 self.shadow.lost();
                 self.pages.clear();
@@ -360,11 +394,12 @@ impl World {
     }
 
     fn set_map(&mut self, wanted: Pages) -> (Result<(), Error>, Pages, bool) {
-        let singles = |pages: &Pages| {
-            let pages: Vec<_> = pages.iter().map(|(&page, &to)| Single(page, to)).collect();
-            pages.into_iter()
-        };
-        let removes = lacks(singles(&self.pages), singles(&wanted), |a, b| a.1 == b.1);
+        let held = self.singles(&self.pages);
+        let removes = lacks(
+            held.into_iter(),
+            self.singles(&wanted).into_iter(),
+            |a, b| a.to == b.to,
+        );
         (self.try_set_map(&wanted), wanted, removes)
     }
 
@@ -381,6 +416,86 @@ impl World {
             .apply(plan, &mut batch, |flags, generation, changes| {
                 card.update(flags, generation, changes)
             })?)
+    }
+
+    /// Has the card keep what is held and wanted. Returns whether it did.
+    fn withdraw(&mut self, wanted: &Pages) -> bool {
+        let kept = common(&self.pages, wanted);
+        if self.mode != AddressSpaceMode::Translated || kept.is_empty() {
+            return false;
+        }
+        let mut ranges = Sorted::new();
+        for range in self.singles(&kept) {
+            if ranges.push(range).is_err() {
+                return false;
+            }
+        }
+        let Ok(mut batch) = Batch::new(self.card.max_batch) else {
+            return false;
+        };
+        let old = self.table(&self.pages);
+        let asked = std::mem::take(&mut self.card.updates);
+        let card = &mut self.card;
+        let result = fallback::withdraw(
+            &mut self.shadow,
+            &ranges,
+            |range| range.extent,
+            &mut batch,
+            |flags, generation, changes| Ok::<_, Error>(card.update(flags, generation, changes)?),
+            Error::failure,
+        );
+        let done = match result {
+            Ok(narrow) => {
+                self.pages = match narrow {
+                    Some(narrow) => narrow.iter().map(|range| (range.page, range.to)).collect(),
+                    None => kept,
+                };
+                let begins = |update: &card::Update| update.flags & UPDATE_BEGIN != 0;
+                if let Some(last) = self.card.updates.iter().rposition(begins) {
+                    self.card.updates.drain(..last);
+                }
+                self.check_updates(&old, &self.table(&self.pages), true);
+                true
+            }
+            Err(_) => false,
+        };
+        self.card.updates = asked;
+        done
+    }
+
+    /// Checks what is left after a removal that failed: all that was to stay, if there was room for it, and else the
+    /// longest run of it in each extent that the card had.
+    fn check_rest(&self, old: &Pages, kept: &Pages, fault: Option<Fault>) {
+        let mut narrow = Pages::new();
+        for whole in self.table(old).values() {
+            let first = whole.iova.get() / PAGE - self.base;
+            let end = first + whole.length.get() / PAGE;
+            let mut runs: Vec<Vec<u64>> = vec![Vec::new()];
+            for page in first..end {
+                match kept.contains_key(&page) {
+                    true => runs.last_mut().expect("there is one").push(page),
+                    false => runs.push(Vec::new()),
+                }
+            }
+            let most = runs.iter().map(Vec::len).max().unwrap_or(0);
+            let longest = runs.iter().find(|run| run.len() == most);
+            narrow.extend(
+                longest
+                    .into_iter()
+                    .flatten()
+                    .map(|page| (*page, kept[page])),
+            );
+        }
+        let full = self.table(kept).len() > self.card.limit;
+        if fault.is_none() {
+            assert_eq!(&self.pages, if full { &narrow } else { kept });
+        } else {
+            assert!(
+                self.pages == narrow || self.pages == *kept,
+                "{:?} is neither {narrow:?} nor {kept:?}",
+                self.pages
+            );
+        }
     }
 
     fn set_mode(&mut self, mode: AddressSpaceMode) -> Result<(), CommandError> {

@@ -6,6 +6,8 @@ pub(crate) mod list;
 
 #[path = "../../../drivers/iommu/compare.rs"]
 pub(crate) mod compare;
+#[path = "../../../drivers/iommu/fallback.rs"]
+pub(crate) mod fallback;
 #[path = "../../../drivers/iommu/shadow.rs"]
 pub(crate) mod shadow;
 #[path = "../../../drivers/iommu/sorted.rs"]
