@@ -32,6 +32,7 @@ pub(crate) mod compare;
 mod fallback;
 mod list;
 mod range;
+mod row;
 pub(crate) mod shadow;
 mod sorted;
 
@@ -61,6 +62,7 @@ use kernel::{
 use fallback::Failure;
 use list::NoMemory;
 use range::Range;
+use row::Row;
 use shadow::{
     Batch,
     Extent,
@@ -253,8 +255,9 @@ impl AddressSpace {
     ) -> Result<Sorted<Arc<Range>>, CommandError> {
         let mut ranges = Sorted::new();
         let mut held = self.ranges.iter().peekable();
-        // New ranges wait here until one comes that doesn't follow on the last of them.
+        // New ranges wait here until one comes that doesn't go on with the row.
         let mut run: KVVec<Map> = KVVec::new();
+        let mut row = Row::new();
         let map_run = |ranges: &mut Sorted<_>, run: &mut KVVec<Map>| {
             let mapped = Range::map_run(dev, run, &card.info);
             for range in mapped.map_err(CommandError::NotIssued)? {
@@ -269,11 +272,9 @@ impl AddressSpace {
             while held.next_if(|range| range.key() < map.start()).is_some() {}
             let held = held.next_if(|range| range.is(&map));
 
-            let follows = run.last().is_some_and(|last| {
-                last.last().checked_add(1) == Some(map.start())
-                    && last.permission().ok() == map.permission().ok()
-            });
-            if held.is_some() || !follows {
+            let follows =
+                held.is_none() && row.take(map.start(), map.last(), map.permission().ok());
+            if !follows {
                 map_run(&mut ranges, &mut run)?;
             }
             match held {

@@ -8,6 +8,8 @@ pub(crate) mod list;
 pub(crate) mod compare;
 #[path = "../../../drivers/iommu/fallback.rs"]
 pub(crate) mod fallback;
+#[path = "../../../drivers/iommu/row.rs"]
+pub(crate) mod row;
 #[path = "../../../drivers/iommu/shadow.rs"]
 pub(crate) mod shadow;
 #[path = "../../../drivers/iommu/sorted.rs"]

@@ -19,6 +19,8 @@ mod slots;
 #[cfg(test)]
 mod compare_tests;
 #[cfg(test)]
+mod row_tests;
+#[cfg(test)]
 mod shadow_tests;
 #[cfg(test)]
 mod slots_tests;
