@@ -387,10 +387,13 @@ impl AddressSpace {
     /// # Errors
     ///
     /// `EBUSY` if a process has mapped the address space, `EINVAL` for a piece that the card can't have; else as
-    /// [`Self::set_map()`]. After an error the address space is blocked, unless it never was the kernel's.
+    /// [`Self::set_map()`]. After an error what was translated still is if it is all in `pieces` and the card can be trusted;
+    /// else the address space is blocked, unless it never was the kernel's.
     pub(crate) fn set_kernel_map(&mut self, card: &Card, pieces: &[Piece]) -> Result<(), MapError> {
         self.try_set_kernel_map(card, pieces).map_err(|error| {
-            let removes = self.mapped_by == Some(Owner::Kernel);
+            let wanted = pieces.iter().map(to_extent);
+            let removes = self.mapped_by == Some(Owner::Kernel)
+                && !fallback::covers(wanted, self.shadow.extents().iter().copied());
             self.failed(card, error, removes, |_| Ok(Sorted::new()))
         })
     }
@@ -407,12 +410,7 @@ impl AddressSpace {
             };
         }
 
-        let extents = pieces.iter().map(|piece| Extent {
-            iova: piece.iova,
-            bus: piece.bus,
-            length: piece.len,
-            permission: Permission::ReadWrite,
-        });
+        let extents = pieces.iter().map(to_extent);
         if !extents
             .clone()
             .all(|extent| extent.is_valid(card.info.iova_bits, card.info.bus_bits))
@@ -540,6 +538,16 @@ impl AddressSpace {
             // Memory must not go back while the card might reach it.
             Err(_) => card.fail("it can not destroy an address space"),
         }
+    }
+}
+
+/// What the card has to translate for a piece of the kernel's memory.
+fn to_extent(piece: &Piece) -> Extent {
+    Extent {
+        iova: piece.iova,
+        bus: piece.bus,
+        length: piece.len,
+        permission: Permission::ReadWrite,
     }
 }
 

@@ -40,6 +40,34 @@ pub(crate) fn may_serve_on(failure: Failure, removes: bool) -> bool {
     failure == Failure::Unchanged && !removes
 }
 
+/// Whether all that `held` translates is translated in the same way by `wanted`. Both are sorted and don't overlap; `wanted`
+/// need not be maximal. Takes a step for every extent of both, and allocates nothing.
+pub(crate) fn covers(
+    wanted: impl Iterator<Item = Extent>,
+    mut held: impl Iterator<Item = Extent>,
+) -> bool {
+    let mut wanted = wanted.peekable();
+
+    held.all(|held| {
+        let mut rest = Some(held);
+        while let Some(part) = rest {
+            while wanted.next_if(|extent| extent.last() < part.iova).is_some() {}
+            let Some(extent) = wanted.peek() else {
+                return false;
+            };
+            let same = extent.iova <= part.iova
+                && extent.permission == part.permission
+                && part.iova - extent.iova == part.bus.wrapping_sub(extent.bus);
+            if !same {
+                return false;
+            }
+            // Each turn uses an extent of `wanted` up, or ends.
+            rest = part.above(extent.last());
+        }
+        true
+    })
+}
+
 /// Has the card translate only `kept`, a part of the ranges that it translates now. Where it has no room for that,
 /// which takes one more extent for each hole, it keeps less: see [`narrow()`]. Returns what it keeps then, or [`None`]
 /// if that is all of `kept`.

@@ -135,7 +135,7 @@ impl Extent {
     }
 
     /// What of the extent lies above `last`, if anything.
-    fn above(self, last: u64) -> Option<Extent> {
+    pub(super) fn above(self, last: u64) -> Option<Extent> {
         let length = self.length.min(self.last().saturating_sub(last));
         if length == 0 {
             return None;

@@ -244,6 +244,30 @@ mod tests {
         })
     }
 
+    /// A ring that the card has no room for leaves those that it has.
+    #[test]
+    fn refused_ring_leaves_the_others() -> Result {
+        with_device(|card, vdev| {
+            let maps = Maps::of_queue(vdev, 0)?;
+            let first = maps.alloc()?;
+
+            card.cp(|cp| {
+                cp.answer(
+                    Opcode::AddressSpaceUpdate,
+                    Answer::Refused(ErrorCode::NoSpace),
+                )
+            });
+            trace::take();
+            check!(maps.alloc().is_err());
+            check!(trace::take().steps() == [UPDATE]);
+            check!(card.cp(|cp| cp.modes().next() == Some(AddressSpaceMode::Translated)));
+            // The next one works.
+            let second = maps.alloc()?;
+            maps.free(second)?;
+            maps.free(first)
+        })
+    }
+
     /// A ring that the card can't give up is out of its reach before the memory goes.
     #[test]
     fn refused_removal_of_a_ring_blocks() -> Result {

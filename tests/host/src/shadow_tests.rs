@@ -3,10 +3,11 @@
 //! Long random sequences of map operations with failures, and the edges of single functions.
 
 use crate::check::{check, decode, CommandFault, Fault, Operation, Piece, Sequence, BASES, PAGES};
-use crate::iommu::fallback::{may_serve_on, Failure};
+use crate::iommu::fallback::{covers, may_serve_on, Failure};
 use crate::iommu::shadow::{Batch, Extent, Permission, PlanError, Shadow};
 use crate::wire::{self, AddressSpaceMode, ErrorCode};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 const PAGE: u64 = wire::IOMMU_PAGE_SIZE;
 
@@ -75,6 +76,66 @@ proptest! {
     #[test]
     fn bytes_are_sequences(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         check(&decode(&bytes));
+    }
+}
+
+/// Extents for pieces, those left out that overlap an earlier one, and what each page translates to.
+fn extents(pieces: &[Piece]) -> (Vec<Extent>, BTreeMap<u64, (u64, u8)>) {
+    let mut extents = BTreeMap::new();
+    let mut pages = BTreeMap::new();
+    for piece in pieces {
+        let places = piece.page..piece.page + piece.count;
+        if places.clone().any(|page| pages.contains_key(&page)) {
+            continue;
+        }
+        let permission = match piece.permission {
+            0 => Permission::Read,
+            _ => Permission::ReadWrite,
+        };
+        pages.extend(places.map(|page| (page, (page + piece.shift, piece.permission))));
+        let extent = Extent {
+            iova: piece.page * PAGE,
+            bus: (piece.page + piece.shift) * PAGE,
+            length: piece.count * PAGE,
+            permission,
+        };
+        extents.insert(piece.page, extent);
+    }
+    (extents.into_values().collect(), pages)
+}
+
+proptest! {
+    /// What translates alike is the same, however it is cut.
+    #[test]
+    fn covering_is_what_pages_say(
+        pieces in proptest::collection::vec(piece(), 0..12),
+        other in proptest::collection::vec(piece(), 0..12),
+        mode in 0..3,
+        missing in 0..PAGES,
+    ) {
+        let (held, held_pages) = extents(&pieces);
+        // Of two random maps one hardly ever covers the other. The same page by page does, and not if one is missing.
+        let single = |(&page, &(target, permission)): (&u64, &(u64, u8))| Piece {
+            page,
+            count: 1,
+            shift: target - page,
+            permission,
+        };
+        let mut other = other;
+        if mode != 0 {
+            other.splice(..0, held_pages.iter().map(single));
+        }
+        if mode == 1 {
+            other.retain(|piece| piece.page != missing);
+        }
+        let (wanted, wanted_pages) = extents(&other);
+        let is_covered = held_pages.iter().all(|(page, to)| wanted_pages.get(page) == Some(to));
+        prop_assert_eq!(covers(wanted.iter().copied(), held.iter().copied()), is_covered);
+        let mut shadow = shadow();
+        let plan = shadow.plan_all(held.iter().copied()).unwrap();
+        apply(&mut shadow, plan);
+        prop_assert_eq!(covers(wanted.iter().copied(), shadow.extents().iter().copied()), is_covered);
+        prop_assert!(covers(held.iter().copied(), shadow.extents().iter().copied()));
     }
 }
 
