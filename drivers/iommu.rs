@@ -23,7 +23,8 @@
 //! - If the new map only adds to the old one, the old map goes on serving as it was. The caller says so in the log.
 //! - If anything was to be removed, what should have gone must not stay reachable: the card is asked to do that alone,
 //!   without what was to be added, and goes on serving the rest ([`fallback`]). If it refuses that, too, the whole
-//!   address space is blocked. The caller raises `NEEDS_RESET` in both cases.
+//!   address space is blocked. The caller raises `NEEDS_RESET` in both cases. What was to stay is kept, and is back when
+//!   the device starts again or the next range comes: the owner was promised that its map persists across resets.
 //! - If the card doesn't answer, it is dead and cut off from memory; see `card`.
 //!
 //! `.reset` isn't in this file. It has nothing to do with address spaces.
@@ -112,7 +113,9 @@ impl From<PlanError> for CommandError {
 /// # Invariants
 ///
 /// As long as the card is alive, it holds exactly what `shadow` says. `mapped_by` is whose memory that is: a process's is
-/// what `ranges` merge to; for the kernel's there are no `ranges`. It is [`None`] unless the address space translates.
+/// what `ranges` merge to; for the kernel's there are no `ranges`. It is [`None`] unless the address space translates, with one
+/// exception: after a failure it may be blocked while `ranges` and `mapped_by` say what a process is to have back
+/// ([`AddressSpace::restore()`]).
 pub(crate) struct AddressSpace {
     number: u16,
     shadow: Shadow,
@@ -299,7 +302,7 @@ impl AddressSpace {
         map: &Map,
     ) -> Result<(), MapError> {
         self.try_dma_map(card, dev, map)
-            .map_err(|error| self.failed(card, error, false, |_| Ok(Sorted::new())))
+            .map_err(|error| self.failed(card, error, false, |ranges| keep(ranges, |_| true)))
     }
 
     fn try_dma_map(
@@ -320,6 +323,7 @@ impl AddressSpace {
             return Err(CommandError::NotIssued(EEXIST));
         }
 
+        self.try_restore(card)?;
         self.ranges.reserve(1)?;
         let range = Range::map(dev, map, &card.info).map_err(CommandError::NotIssued)?;
         let plan = self.shadow.plan_add(range.extent())?;
@@ -371,8 +375,11 @@ impl AddressSpace {
             return self.set_mode(card, Self::default_mode(card));
         }
 
-        let plan = self.shadow.plan_remove(first.key(), last)?;
-        self.apply(card, plan)?;
+        // A space that was blocked translates nothing of them anyway.
+        if self.is_mapped() {
+            let plan = self.shadow.plan_remove(first.key(), last)?;
+            self.apply(card, plan)?;
+        }
         // The card has let go of them.
         for _ in 0..count {
             drop(self.ranges.remove(self.ranges.find(removed.first())));
@@ -446,17 +453,21 @@ impl AddressSpace {
     ) -> MapError {
         let failure = failure_of(card, &error);
         let in_force = if fallback::may_serve_on(failure, removes) {
-            InForce::OldMap
+            match self.is_waiting() {
+                true => InForce::Nothing,
+                false => InForce::OldMap,
+            }
         } else {
-            let kept = match failure {
-                Failure::Unchanged => kept(&self.ranges).ok(),
+            let kept = kept(&self.ranges).unwrap_or_else(|_| Sorted::new());
+            let withdrawn = match failure {
+                Failure::Unchanged => self.withdraw(card, kept),
                 // A dead card is blocked, too: by being cut off.
-                Failure::Unknown => None,
+                Failure::Unknown => Err(kept),
             };
-            match kept.is_some_and(|kept| self.withdraw(card, kept)) {
-                true => InForce::Rest,
-                false => {
-                    self.block(card);
+            match withdrawn {
+                Ok(()) => InForce::Rest,
+                Err(kept) => {
+                    self.block(card, kept);
                     InForce::Nothing
                 }
             }
@@ -468,15 +479,20 @@ impl AddressSpace {
         }
     }
 
-    /// Has the card keep no more than `kept` of what it translates, and gives the rest back. Returns whether it does.
-    fn withdraw(&mut self, card: &Card, kept: Sorted<Arc<Range>>) -> bool {
+    /// Has the card keep no more than `kept` of what it translates, and gives the rest back. If it doesn't, all is as it
+    /// was, and `kept` comes back.
+    fn withdraw(
+        &mut self,
+        card: &Card,
+        kept: Sorted<Arc<Range>>,
+    ) -> Result<(), Sorted<Arc<Range>>> {
         // To translate nothing is what blocking is for.
         if !self.is_mapped() || kept.len() == 0 {
-            return false;
+            return Err(kept);
         }
         let number = self.number;
         let Ok(mut batch) = Batch::new(card.info.batch) else {
-            return false;
+            return Err(kept);
         };
         let result = fallback::withdraw(
             &mut self.shadow,
@@ -490,11 +506,37 @@ impl AddressSpace {
             |error| failure_of(card, error),
         );
 
-        // The card has let go of the other ranges.
-        result.is_ok_and(|narrow| {
-            self.ranges = narrow.unwrap_or(kept);
-            true
-        })
+        match result {
+            // The card has let go of the other ranges.
+            Ok(narrow) => self.ranges = narrow.unwrap_or(kept),
+            Err(_) => return Err(kept),
+        }
+        Ok(())
+    }
+
+    /// Whether a process's map waits to be put back after the address space was blocked.
+    fn is_waiting(&self) -> bool {
+        !self.is_mapped() && self.ranges.len() != 0
+    }
+
+    /// Makes the address space translate again what was kept of a process's map when it was blocked after a failure. Does
+    /// nothing if it was not. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::set_map()`]; it stays blocked.
+    pub(crate) fn restore(&mut self, card: &Card) -> Result<(), MapError> {
+        self.try_restore(card)
+            .map_err(|error| self.failed(card, error, false, |ranges| keep(ranges, |_| true)))
+    }
+
+    fn try_restore(&mut self, card: &Card) -> Result<(), CommandError> {
+        if !self.is_waiting() {
+            return Ok(());
+        }
+        let extents = self.ranges.iter().map(|range| range.extent());
+        let plan = self.shadow.plan_all(extents)?;
+        self.apply(card, plan)
     }
 
     /// Puts the address space back to its default mode, and nothing else. May sleep.
@@ -507,8 +549,10 @@ impl AddressSpace {
             .map_err(|error| self.failed(card, error, true, |_| Ok(Sorted::new())))
     }
 
-    /// Makes every access fault. If not even that succeeds the card is given up.
-    fn block(&mut self, card: &Card) {
+    /// Makes every access fault. If not even that succeeds the card is given up. `kept` is what a process is to have back.
+    fn block(&mut self, card: &Card, kept: Sorted<Arc<Range>>) {
+        let owner = (kept.len() != 0).then_some(Owner::Process);
+
         if let Err(error) = self.set_mode(card, AddressSpaceMode::Blocked) {
             if error != CommandError::Dead {
                 card.fail("it can not block an address space");
@@ -517,6 +561,10 @@ impl AddressSpace {
             self.shadow.lost();
             self.ranges = Sorted::new();
             self.mapped_by = None;
+        } else {
+            // INVARIANT: Blocked, and these wait.
+            self.ranges = kept;
+            self.mapped_by = owner;
         }
     }
 

@@ -163,10 +163,9 @@ mod tests {
         space.fill(3);
         check!(space.fail_to_map(&pages, &[(2, 0)])? == Some((ENOSPC, InForce::Nothing)));
         let trace = trace::take();
-        check!(trace
-            .steps()
-            .starts_with(&[UPDATE, UPDATE, UPDATE, SET_MODE, Unlink, Put]));
-        check!(trace.is_balanced());
+        check!(
+            trace.steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Unlink, Put, Unlink, Put]
+        );
         check!(space.is(AddressSpaceMode::Blocked));
         Ok(())
     }

@@ -192,6 +192,11 @@ impl<'a> Space<'a> {
         self.space.dma_unmap(self.card.card(), range)
     }
 
+    /// Makes the address space translate again what was kept when it was blocked.
+    pub(super) fn restore(&mut self) -> Result<(), MapError> {
+        self.space.restore(self.card.card())
+    }
+
     /// Has the card refuse the next `count` updates for want of room.
     pub(super) fn fill(&self, count: usize) {
         let answer = Answer::Refused(ErrorCode::NoSpace);

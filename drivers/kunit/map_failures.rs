@@ -10,7 +10,8 @@ mod tests {
     use crate::{
         iommu::{
             InForce,
-            MapError, //
+            MapError,
+            Owner, //
         },
         kunit::{
             cp::Answer,
@@ -168,12 +169,23 @@ mod tests {
         space.fill(3);
         check!(space.fail_to_map(&pages, &[(1, 0)])? == Some((ENOSPC, InForce::Nothing)));
         let trace = trace::take();
-        check!(trace
-            .steps()
-            .starts_with(&[UPDATE, UPDATE, UPDATE, SET_MODE, Step::Unmap]));
-        check!(trace.is_balanced());
+        check!(
+            trace.steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Step::Unmap, Step::Put]
+        );
         check!(space.is(AddressSpaceMode::Blocked));
-        check!(pages.refs(0) == 1 && pages.refs(1) == 1);
+        check!(space.space.extents().len() == 0);
+        // What was to stay is back when the device starts again, and no sooner.
+        check!(pages.refs(0) == 2 && pages.refs(1) == 1);
+        check!(!space.space.is_mapped_by(Owner::Process));
+        space.fill(1);
+        check!(space.restore().is_err_and(|failure| failure.error == ENOSPC));
+        check!(!space.space.is_mapped_by(Owner::Process));
+        check!(space.restore().is_ok());
+        check!(space.space.is_mapped_by(Owner::Process) && space.is(AddressSpaceMode::Translated));
+        check!(space.space.extents().len() == 1);
+        trace::take();
+        check!(space.restore().is_ok());
+        check!(trace::take().steps().is_empty());
         Ok(())
     }
 
@@ -250,9 +262,12 @@ mod tests {
             .card
             .cp(|cp| cp.answer(Opcode::AddressSpaceUpdate, answer));
         check!(space.fail_to_map(&pages, &[(1, 0), (3, 1)])? == Some((EIO, InForce::Nothing)));
-        let trace = trace::take();
-        check!(trace.is_balanced());
+        check!(trace::take().steps().ends_with(&[SET_MODE]));
         check!(space.is(AddressSpaceMode::Blocked));
+        check!(pages.refs(0) == 2 && pages.refs(1) == 1);
+        // The next map begins anew, with the memory that is held.
+        space.map(&pages, &[(1, 0)])?;
+        check!(trace::take().steps() == [UPDATE]);
         Ok(())
     }
 

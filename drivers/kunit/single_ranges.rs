@@ -164,13 +164,18 @@ mod tests {
         map_all(&mut space, &pages, &[(1, 0), (9, 1)])?;
         space.fill(3);
         check!(is(unmap(&mut space, 1, 1), ENOSPC, InForce::Nothing));
-        let trace = trace::take();
-        check!(trace
-            .steps()
-            .starts_with(&[UPDATE, UPDATE, UPDATE, SET_MODE, Unmap, Put]));
+        check!(trace::take().steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Unmap, Put]);
         check!(space.is(AddressSpaceMode::Blocked));
-        // vhost goes on all the same.
+        // With the next range the others are back.
+        map(&mut space, &pages, 20, 2)?.map_err(|failure| failure.error)?;
+        check!(trace::take().steps() == [UPDATE, Get, Map, UPDATE]);
+        check!(space.space.extents().len() == 2);
+        // Blocked once more: vhost goes on all the same.
+        space.fill(3);
+        check!(is(unmap(&mut space, 20, 1), ENOSPC, InForce::Nothing));
+        trace::take();
         check!(unmap(&mut space, 9, 1).is_ok());
+        check!(trace::take().steps() == [SET_MODE, Unmap, Put]);
         check!((0..4).all(|index| pages.refs(index) == 1));
         Ok(())
     }

@@ -55,7 +55,7 @@ impl NetDevice {
     ///
     /// # Errors
     ///
-    /// `EPERM` if one of its address spaces was not mapped by its owner, or nobody looks after what its owner lets the
+    /// What [`AddressSpace::restore()`] fails with; `EPERM` if one of its address spaces was not mapped by its owner, or nobody looks after what its owner lets the
     /// card reach, `EINVAL` if its set-up isn't usable,
     /// `EIO` if the card is dead.
     pub(super) fn start_queue(
@@ -80,11 +80,18 @@ impl NetDevice {
         // The locks are held until the card runs the queue, so that the spaces can't change in between. The
         // card checks the same by itself, and refuses to make a space 1:1 while the queue runs through it.
         let (low, high) = (asid.min(ring_asid), asid.max(ring_asid));
-        let low_space = self.space(low)?.lock();
-        let high_space = match low == high {
+        let mut low_space = self.space(low)?.lock();
+        let mut high_space = match low == high {
             true => None,
             false => Some(self.space(high)?.lock()),
         };
+        // What a failure has taken from a process persists until it starts its device again.
+        let guards = [Some(&mut low_space), high_space.as_mut()];
+        for guard in guards.into_iter().flatten() {
+            if let Some(space) = (**guard).as_mut() {
+                space.restore(&self.card).map_err(|failure| failure.error)?;
+            }
+        }
         let low_space = low_space.as_ref().ok_or(ENODEV)?;
         let high_space = match &high_space {
             Some(space) => space.as_ref().ok_or(ENODEV)?,
