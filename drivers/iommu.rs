@@ -52,6 +52,7 @@ use crate::{
     },
     wire::AddressSpaceMode,
 };
+use fallback::Failure;
 use kernel::{
     device::{
         self,
@@ -60,7 +61,6 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use fallback::Failure;
 use list::NoMemory;
 use range::Range;
 use row::Row;

@@ -163,9 +163,7 @@ mod tests {
         space.fill(3);
         check!(space.fail_to_map(&pages, &[(2, 0)])? == Some((ENOSPC, InForce::Nothing)));
         let trace = trace::take();
-        check!(
-            trace.steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Unlink, Put, Unlink, Put]
-        );
+        check!(trace.steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Unlink, Put, Unlink, Put]);
         check!(space.is(AddressSpaceMode::Blocked));
         Ok(())
     }

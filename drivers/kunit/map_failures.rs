@@ -119,9 +119,7 @@ mod tests {
         trace::take();
         trace::fail_mapping_after(0);
         check!(space.fail_to_map(&pages, &[(1, 0), (9, 2)])? == Some((ENOMEM, InForce::Rest)));
-        check!(
-            trace::take().steps() == [Step::Get, Step::Put, UPDATE, Step::Unmap, Step::Put]
-        );
+        check!(trace::take().steps() == [Step::Get, Step::Put, UPDATE, Step::Unmap, Step::Put]);
         space.map(&pages, &[(1, 0), (9, 2)])
     }
 
@@ -169,16 +167,16 @@ mod tests {
         space.fill(3);
         check!(space.fail_to_map(&pages, &[(1, 0)])? == Some((ENOSPC, InForce::Nothing)));
         let trace = trace::take();
-        check!(
-            trace.steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Step::Unmap, Step::Put]
-        );
+        check!(trace.steps() == [UPDATE, UPDATE, UPDATE, SET_MODE, Step::Unmap, Step::Put]);
         check!(space.is(AddressSpaceMode::Blocked));
         check!(space.space.extents().len() == 0);
         // What was to stay is back when the device starts again, and no sooner.
         check!(pages.refs(0) == 2 && pages.refs(1) == 1);
         check!(!space.space.is_mapped_by(Owner::Process));
         space.fill(1);
-        check!(space.restore().is_err_and(|failure| failure.error == ENOSPC));
+        check!(space
+            .restore()
+            .is_err_and(|failure| failure.error == ENOSPC));
         check!(!space.space.is_mapped_by(Owner::Process));
         check!(space.restore().is_ok());
         check!(space.space.is_mapped_by(Owner::Process) && space.is(AddressSpaceMode::Translated));
