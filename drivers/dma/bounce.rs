@@ -125,9 +125,9 @@ struct Ring {
 
 /// What changes in process context only.
 struct Rings {
-    rings: KVec<Ring>,
+    rings: KVVec<Ring>,
     /// What the device was told, by the address.
-    pieces: KVec<Piece>,
+    pieces: KVVec<Piece>,
 }
 
 /// The pool.
@@ -162,8 +162,8 @@ impl Bounce {
                 slots: slots.clamp(MIN_SLOTS, MAX_SLOTS),
                 rings <- new_mutex!(
                     Rings {
-                        rings: KVec::new(),
-                        pieces: KVec::new(),
+                        rings: KVVec::new(),
+                        pieces: KVVec::new(),
                     },
                     "Bounce::rings"
                 ),
@@ -265,7 +265,7 @@ unsafe impl MapOperations for Bounce {
                 new_pool = Some(self.new_pool(dev)?);
             }
         }
-        let mut wanted = KVec::new();
+        let mut wanted = KVVec::new();
         if let Some(pool) = &new_pool {
             for piece in pool.memory.pieces() {
                 wanted.push(piece, GFP_KERNEL)?;

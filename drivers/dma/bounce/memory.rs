@@ -32,7 +32,8 @@ const CHUNKS: [usize; 3] = [18, 15, PAGE_SHIFT];
 ///
 /// Each of `chunks` has `1 << shift` bytes, a multiple of the page size.
 pub(super) struct Memory {
-    chunks: KVec<Coherent<[u8]>>,
+    /// Thousands, if only pages can be had: then the list must not need contiguous memory either.
+    chunks: KVVec<Coherent<[u8]>>,
     shift: usize,
 }
 
@@ -56,7 +57,7 @@ impl Memory {
     }
 
     fn of_chunks(dev: &device::Device<Bound>, count: usize, shift: usize) -> Result<Self> {
-        let mut chunks = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut chunks = KVVec::with_capacity(count, GFP_KERNEL)?;
 
         for _ in 0..count {
             chunks.push(
