@@ -81,11 +81,11 @@ const MIN_SLOTS: usize = 2 * MAX_BUFFER / SLOT;
 /// Where the first ring's window begins.
 const RING_BASE: u64 = 1 << 31;
 
-/// Distance from one ring's window to the next. A ring of 32768 entries needs less than half.
-const RING_WINDOW: u64 = 2 << 20;
+/// Distance from one ring's window to the next. A ring of 16384 entries fits.
+const RING_WINDOW: u64 = 512 << 10;
 
-/// Most rings of an address space.
-const MAX_RINGS: u64 = 1024;
+/// Most rings of an address space: as many queues as a card can have.
+const MAX_RINGS: u64 = 4096;
 
 const _: () = assert!(POOL_BASE + (MAX_SLOTS * SLOT) as u64 <= RING_BASE);
 const _: () = assert!(RING_BASE + MAX_RINGS * RING_WINDOW <= 1 << 32);

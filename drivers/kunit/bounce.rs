@@ -300,6 +300,26 @@ mod tests {
         Ok(())
     }
 
+    /// A device can have thousands of queues.
+    #[test]
+    fn rings_of_a_large_device_have_windows() -> Result {
+        let parent = Parent::new()?;
+        let (_notes, bounce) = make()?;
+        let mut rings = KVec::new();
+        let mut last = 0;
+
+        for _ in 0..1100 {
+            let ring = bounce.alloc(parent.dev(), 1)?;
+            check!(ring.1 > last && ring.1 < 1 << 32);
+            last = ring.1;
+            rings.push(ring, GFP_KERNEL)?;
+        }
+        while let Some((ring, addr)) = rings.pop() {
+            bounce.free(ring, addr);
+        }
+        Ok(())
+    }
+
     #[test]
     fn refused_ring_leaves_all_as_it_was() -> Result {
         let parent = Parent::new()?;
