@@ -9,6 +9,7 @@ pub(crate) mod config;
 pub(crate) mod explicit;
 pub(crate) mod faults;
 pub(crate) mod operations;
+mod share;
 mod start;
 
 use crate::{

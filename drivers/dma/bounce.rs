@@ -10,6 +10,12 @@
 //! The card is told that the pool is gone when the last ring is freed. The pool's memory follows, unless
 //! somebody has buffers mapped still, against the rules; then it stays until that is over.
 //!
+//! # Room
+//!
+//! Receiving and sending have parts of their own in the pool, so that neither takes the other's. In the part for receiving each
+//! buffer of up to [`Size::receive_len`] bytes takes one place, and there are [`Size::receive`] of them: that many are always to be
+//! had, whatever came and went before. In the part for sending a buffer takes as many slots as it is long.
+//!
 //! # What the device gets to see
 //!
 //! The pool begins zeroed, and holds nothing that was not sent to this device or came from it. Slots for
@@ -33,7 +39,10 @@ use crate::vdpa::{
     Buffer,
     MapOperations, //
 };
-use core::ptr::NonNull;
+use core::{
+    num::NonZeroUsize,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     device::{
@@ -64,7 +73,10 @@ unsafe extern "C" {
 }
 
 /// Bytes in a slot: a frame of the usual size fits.
-const SLOT: usize = 2048;
+pub(crate) const SLOT: usize = SLOT_SIZE.get();
+
+/// The same, as a divisor.
+const SLOT_SIZE: NonZeroUsize = NonZeroUsize::new(2048).unwrap();
 
 /// The largest buffer, above what virtio-net sends with the largest MTU.
 const MAX_BUFFER: usize = 128 << 10;
@@ -72,11 +84,8 @@ const MAX_BUFFER: usize = 128 << 10;
 /// Where the pool begins.
 const POOL_BASE: u64 = 1 << 30;
 
-/// Most slots of a pool, which is 16 MiB.
-const MAX_SLOTS: usize = 8192;
-
-/// Fewest slots of a pool: half of them have room for a buffer of the largest size.
-const MIN_SLOTS: usize = 2 * MAX_BUFFER / SLOT;
+/// Most bytes of a pool.
+const MAX_POOL: usize = 1 << 30;
 
 /// Where the first ring's window begins.
 const RING_BASE: u64 = 1 << 31;
@@ -87,12 +96,46 @@ const RING_WINDOW: u64 = 512 << 10;
 /// Most rings of an address space: as many queues as a card can have.
 const MAX_RINGS: u64 = 4096;
 
-const _: () = assert!(POOL_BASE + (MAX_SLOTS * SLOT) as u64 <= RING_BASE);
+const _: () = assert!(POOL_BASE + MAX_POOL as u64 <= RING_BASE);
 const _: () = assert!(RING_BASE + MAX_RINGS * RING_WINDOW <= 1 << 32);
 
-/// Slots that a buffer of `len` bytes takes.
-pub(crate) const fn slots(len: usize) -> usize {
-    len.div_ceil(SLOT)
+/// How much a pool has room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Buffers for receiving that can be mapped at a time.
+    pub(crate) receive: usize,
+    /// Most bytes of such a buffer. A longer one takes the room of several, if that many neighbours are free.
+    pub(crate) receive_len: usize,
+    /// Bytes for sending; at least the room for one buffer of the largest size is there.
+    pub(crate) transmit: usize,
+}
+
+impl Size {
+    /// Bytes of a place for receiving: slots that hold `receive_len` bytes, at least one.
+    fn place(&self) -> NonZeroUsize {
+        SLOT_SIZE.saturating_mul(
+            NonZeroUsize::new(self.receive_len.div_ceil(SLOT)).unwrap_or(NonZeroUsize::MIN),
+        )
+    }
+
+    /// Bytes of the part for receiving, and of that for sending.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC` if there are not as many addresses.
+    fn parts(&self) -> Result<(usize, usize)> {
+        let receive = self.receive.checked_mul(self.place().get()).ok_or(ENOSPC)?;
+        let transmit = self
+            .transmit
+            .max(MAX_BUFFER)
+            .checked_next_multiple_of(SLOT)
+            .ok_or(ENOSPC)?;
+
+        match receive.checked_add(transmit) {
+            Some(..=MAX_POOL) => Ok((receive, transmit)),
+            _ => Err(ENOSPC),
+        }
+    }
 }
 
 /// A piece of memory that a device shall reach for reading and writing: whole pages.
@@ -130,17 +173,86 @@ struct Rings {
     pieces: KVVec<Piece>,
 }
 
+/// A part of the pool, for one direction.
+struct Part {
+    /// Where it begins in the pool, in bytes.
+    begin: usize,
+    /// Bytes of a slot.
+    slot: NonZeroUsize,
+    slots: Slots<KVVec<Slot>>,
+}
+
+impl Part {
+    /// Makes a part of `len` bytes, a multiple of `slot`.
+    fn new(begin: usize, slot: NonZeroUsize, len: usize) -> Result<Self> {
+        let mut slots = KVVec::new();
+        slots.resize(len / slot, Slot::FREE, GFP_KERNEL)?;
+
+        Ok(Self {
+            begin,
+            slot,
+            slots: Slots::new(slots),
+        })
+    }
+
+    /// Takes room for a buffer. Returns where it is in the pool.
+    fn take(&mut self, loan: Loan) -> Option<usize> {
+        let first = self.slots.take(loan.len.div_ceil(self.slot.get()), loan)?;
+        Some(self.begin + first * self.slot.get())
+    }
+
+    /// The buffer that `offset` in the pool is in: where it begins in the pool, and what it is.
+    fn find(&self, offset: usize) -> Option<(usize, Loan)> {
+        let (first, loan) = self
+            .slots
+            .find(offset.checked_sub(self.begin)? / self.slot)?;
+        Some((self.begin + first * self.slot.get(), loan))
+    }
+
+    /// Gives back the room of the buffer that begins at `offset` in the pool.
+    fn release(&mut self, offset: usize) {
+        if let Some(within) = offset.checked_sub(self.begin) {
+            self.slots.release(within / self.slot);
+        }
+    }
+}
+
 /// The pool.
 struct Pool {
     memory: Arc<Memory>,
-    slots: Slots<KVVec<Slot>>,
+    /// The first part.
+    receive: Part,
+    /// The part behind it.
+    transmit: Part,
+}
+
+impl Pool {
+    /// The part that `offset` is in, or would be in. It does not begin behind `offset`.
+    fn part(&self, offset: usize) -> &Part {
+        match offset < self.transmit.begin {
+            true => &self.receive,
+            false => &self.transmit,
+        }
+    }
+
+    /// The same, to be changed.
+    fn part_mut(&mut self, offset: usize) -> &mut Part {
+        match offset < self.transmit.begin {
+            true => &mut self.receive,
+            false => &mut self.transmit,
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.receive.slots.used() == 0 && self.transmit.slots.used() == 0
+    }
 }
 
 /// The kernel's memory in an address space of a device. See the module's description.
 #[pin_data]
 pub(crate) struct Bounce {
     target: KBox<dyn Target>,
-    slots: usize,
+    size: Size,
     #[pin]
     rings: Mutex<Rings>,
     /// There as long as there are rings. Locked for a moment only, never while anything is copied.
@@ -149,17 +261,17 @@ pub(crate) struct Bounce {
 }
 
 impl Bounce {
-    /// Prepares for a pool of `slots` slots, or the nearest number that a pool can have. No memory is allocated before
-    /// it is needed.
+    /// Prepares for a pool of this size. No memory is allocated before it is needed; a pool that is larger than can be is
+    /// refused only then.
     ///
     /// # Errors
     ///
     /// `ENOMEM` if there is no memory.
-    pub(crate) fn new(target: KBox<dyn Target>, slots: usize) -> Result<Arc<Self>> {
+    pub(crate) fn new(target: KBox<dyn Target>, size: Size) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 target,
-                slots: slots.clamp(MIN_SLOTS, MAX_SLOTS),
+                size,
                 rings <- new_mutex!(
                     Rings {
                         rings: KVVec::new(),
@@ -174,34 +286,28 @@ impl Bounce {
     }
 
     fn new_pool(&self, dev: &device::Device<Bound>) -> Result<Pool> {
-        let mut slots = KVVec::new();
-        slots.resize(self.slots, Slot::FREE, GFP_KERNEL)?;
+        let (receive, transmit) = self.size.parts()?;
 
         Ok(Pool {
-            memory: Arc::new(Memory::new(dev, self.slots * SLOT)?, GFP_KERNEL)?,
-            slots: Slots::new(slots),
+            memory: Arc::new(Memory::new(dev, receive + transmit)?, GFP_KERNEL)?,
+            receive: Part::new(0, self.size.place(), receive)?,
+            transmit: Part::new(receive, SLOT_SIZE, transmit)?,
         })
     }
 
     /// Takes the pool's memory away if nobody uses it. The device can't reach it any more.
     fn take_unused_pool(&self) -> Option<Pool> {
-        self.pool.lock().take_if(|pool| pool.slots.used() == 0)
+        self.pool.lock().take_if(|pool| pool.is_unused())
     }
 
-    /// The run of slots that `addr` is in: where its buffer begins in the pool, how far `addr` is from there,
-    /// and what it stands for.
+    /// The buffer that `addr` is in: where it begins in the pool, how far `addr` is from there, and what it is.
     fn find(&self, addr: DmaAddress) -> Option<(Arc<Memory>, usize, usize, Loan)> {
         let offset = usize::try_from(addr.checked_sub(POOL_BASE)?).ok()?;
         let pool = self.pool.lock();
         let pool = (*pool).as_ref()?;
-        let (first, loan) = pool.slots.find(offset / SLOT)?;
+        let (begin, loan) = pool.part(offset).find(offset)?;
 
-        Some((
-            pool.memory.clone(),
-            first * SLOT,
-            offset - first * SLOT,
-            loan,
-        ))
+        Some((pool.memory.clone(), begin, offset - begin, loan))
     }
 
     /// Calls `copy` with the place in the pool, the physical address and the size of what is mapped of the
@@ -343,17 +449,20 @@ unsafe impl MapOperations for Bounce {
         let loan = Loan {
             phys: page + buffer.offset as u64,
             len: buffer.len,
-            receive: direction == DataDirection::FromDevice,
         };
+        let receive = direction == DataDirection::FromDevice;
 
-        let (memory, first) = {
+        let (memory, offset) = {
             let mut pool = self.pool.lock();
             let pool = (*pool).as_mut().ok_or(ENXIO)?;
-            let first = pool.slots.take(slots(buffer.len), loan).ok_or(ENOSPC)?;
-            (pool.memory.clone(), first)
+            let part = match receive {
+                true => &mut pool.receive,
+                false => &mut pool.transmit,
+            };
+            let offset = part.take(loan).ok_or(ENOSPC)?;
+            (pool.memory.clone(), offset)
         };
-        let offset = first * SLOT;
-        match sync && to_device(direction) {
+        match sync && !receive {
             // SAFETY: By the safety requirements, the buffer exists.
             true => unsafe { memory.copy_in(offset, loan.phys, loan.len) },
             false => memory.zero(offset, loan.len),
@@ -375,7 +484,7 @@ unsafe impl MapOperations for Bounce {
         // must not be dropped in atomic context.
         drop(memory);
         if let Some(pool) = (*self.pool.lock()).as_mut() {
-            pool.slots.release(begin / SLOT);
+            pool.part_mut(begin).release(begin);
         }
     }
 

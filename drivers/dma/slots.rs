@@ -8,17 +8,20 @@
 //! A pool is a row of slots of equal size. A buffer gets a run of neighbouring slots, so that its addresses
 //! are contiguous for the device; addresses inside of the run lead back to the buffer.
 //!
-//! # Invariants
+//! # Invariant
 //!
-//! 1. Every slot is free or belongs to exactly one run, whose first slot holds the run's [`Loan`]; all slots
-//!    of the run name that slot.
-//! 2. The slots of all runs in one direction are no more than half of all, so that a driver that fills its
-//!    receive queue at once leaves room to send, and the other way round.
+//! Every slot is free or belongs to exactly one run, whose first slot holds the run's [`Loan`]; all slots of the run name
+//! that slot.
+//!
+//! # Capacity
+//!
+//! As long as all runs are of one slot, as many can be had as there are slots, in whatever order they come and go. Longer
+//! runs can fail earlier, because the slots that are free may not be neighbours.
 //!
 //! # Time
 //!
 //! Taking a run looks at each slot once at most, and at none if there are too few; the rest takes time in
-//! proportion to the run.
+//! proportion to the run. Runs that are given back and taken again in batches are found at once.
 
 use core::ops::DerefMut;
 
@@ -29,8 +32,6 @@ pub(crate) struct Loan {
     pub(crate) phys: u64,
     /// Bytes, 1 or more.
     pub(crate) len: usize,
-    /// Whether only the device writes to the buffer.
-    pub(crate) receive: bool,
 }
 
 /// What is known of one slot.
@@ -52,11 +53,7 @@ impl Slot {
     pub(crate) const FREE: Self = Self {
         first: FREE,
         count: 0,
-        loan: Loan {
-            phys: 0,
-            len: 0,
-            receive: false,
-        },
+        loan: Loan { phys: 0, len: 0 },
     };
 }
 
@@ -66,8 +63,8 @@ pub(crate) struct Slots<S> {
     slots: S,
     /// Where to look next: runs come back in about the order in which they were taken.
     next: usize,
-    /// Slots in use: for sending, for receiving.
-    used: [usize; 2],
+    /// Slots in use.
+    used: usize,
 }
 
 impl<S: DerefMut<Target = [Slot]>> Slots<S> {
@@ -77,22 +74,20 @@ impl<S: DerefMut<Target = [Slot]>> Slots<S> {
         Self {
             slots,
             next: 0,
-            used: [0; 2],
+            used: 0,
         }
     }
 
     /// Slots that belong to somebody.
     pub(crate) fn used(&self) -> usize {
-        self.used.iter().sum()
+        self.used
     }
 
-    /// Takes `count` neighbouring slots for `loan` and returns the first, or [`None`] if there aren't any,
-    /// or if that direction has its half of the pool already.
+    /// Takes `count` neighbouring slots for `loan` and returns the first, or [`None`] if there aren't any.
     pub(crate) fn take(&mut self, count: usize, loan: Loan) -> Option<usize> {
-        let used = *self.used.get(usize::from(loan.receive))?;
         let len = self.slots.len();
 
-        if count == 0 || count > (len / 2).checked_sub(used)? {
+        if count == 0 || count > len.checked_sub(self.used)? {
             return None;
         }
         let first = self
@@ -109,7 +104,7 @@ impl<S: DerefMut<Target = [Slot]>> Slots<S> {
         let head = self.slots.get_mut(first)?;
         head.count = count;
         head.loan = loan;
-        *self.used.get_mut(usize::from(loan.receive))? += count;
+        self.used += count;
         self.next = (first + count) % len;
         Some(first)
     }
@@ -151,8 +146,11 @@ impl<S: DerefMut<Target = [Slot]>> Slots<S> {
         self.slots
             .get_mut(first..first + head.count)?
             .fill(Slot::FREE);
-        let used = self.used.get_mut(usize::from(head.loan.receive))?;
-        *used = used.saturating_sub(head.count);
+        self.used = self.used.saturating_sub(head.count);
+        // In a full pool the only free slots are those that just came back. The first of a batch is where the next one begins.
+        if self.slots.get(self.next)?.first != FREE {
+            self.next = first;
+        }
         Some(head.loan)
     }
 }

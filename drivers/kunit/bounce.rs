@@ -91,7 +91,10 @@ mod tests {
         Space, //
     };
     use crate::{
-        dma::bounce::Bounce,
+        dma::bounce::{
+            Bounce,
+            Size, //
+        },
         kunit::{
             memory::Pages,
             sys::{
@@ -118,11 +121,22 @@ mod tests {
     /// Bytes in a slot.
     const SLOT: u64 = 2048;
 
-    fn make() -> Result<(Arc<Notes>, Arc<Bounce>)> {
+    /// What needs no more than the smallest pool, half of it for receiving.
+    const SMALL: Size = Size {
+        receive: 64,
+        receive_len: 1,
+        transmit: 0,
+    };
+
+    fn make_sized(size: Size) -> Result<(Arc<Notes>, Arc<Bounce>)> {
         let notes = Notes::new()?;
-        let bounce = Bounce::new(KBox::new(Space(notes.clone()), GFP_KERNEL)?, 1)?;
+        let bounce = Bounce::new(KBox::new(Space(notes.clone()), GFP_KERNEL)?, size)?;
 
         Ok((notes, bounce))
+    }
+
+    fn make() -> Result<(Arc<Notes>, Arc<Bounce>)> {
+        make_sized(SMALL)
     }
 
     fn buffer(pages: &Pages, offset: usize, len: usize) -> Result<Buffer> {
@@ -300,6 +314,42 @@ mod tests {
         Ok(())
     }
 
+    /// virtio-net polls for ever if a receive buffer can't be mapped, so none may be in the way of another.
+    #[test]
+    fn receive_buffers_always_have_room() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(0)?;
+        let (_notes, bounce) = make_sized(Size {
+            receive: 8,
+            receive_len: PAGE_SIZE,
+            ..SMALL
+        })?;
+        let (ring, ring_addr) = bounce.alloc(parent.dev(), 1)?;
+        let (header, page) = (buffer(&pages, 0, 12)?, buffer(&pages, 0, PAGE_SIZE)?);
+        let mut addrs = KVec::new();
+
+        while map(&bounce, buffer(&pages, 0, 1)?, DataDirection::ToDevice).is_ok() {}
+        for number in 0..8 {
+            let buffer = match number % 2 {
+                0 => header,
+                _ => page,
+            };
+            addrs.push(map(&bounce, buffer, DataDirection::FromDevice)?, GFP_KERNEL)?;
+        }
+        check!(map(&bounce, header, DataDirection::FromDevice) == Err(ENOSPC));
+        for addr in addrs.iter().step_by(2) {
+            unmap(&bounce, *addr, DataDirection::FromDevice);
+        }
+        for addr in addrs.iter_mut().step_by(2) {
+            *addr = map(&bounce, page, DataDirection::FromDevice)?;
+        }
+        for addr in addrs {
+            unmap(&bounce, addr, DataDirection::FromDevice);
+        }
+        bounce.free(ring, ring_addr);
+        Ok(())
+    }
+
     /// A device can have thousands of queues.
     #[test]
     fn rings_of_a_large_device_have_windows() -> Result {
@@ -316,6 +366,22 @@ mod tests {
         }
         while let Some((ring, addr)) = rings.pop() {
             bounce.free(ring, addr);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn pool_without_enough_addresses_is_refused() -> Result {
+        let parent = Parent::new()?;
+
+        for (receive, transmit) in [(1 << 19, 0), (usize::MAX, 0), (0, 2 << 30), (1, usize::MAX)] {
+            let (notes, bounce) = make_sized(Size {
+                receive,
+                transmit,
+                ..SMALL
+            })?;
+            check!(bounce.alloc(parent.dev(), 1).err() == Some(ENOSPC));
+            check!(notes.told() == (0, 0));
         }
         Ok(())
     }

@@ -7,6 +7,10 @@
 //! `.set_group_asid` and `.reset` assign groups is for processes.
 
 use super::{
+    share::{
+        Share,
+        SMALL_BUFFER, //
+    },
     NetDevice,
     GROUP_CONTROL,
     GROUP_DATA, //
@@ -14,25 +18,30 @@ use super::{
 use crate::{
     card::Card,
     dma::bounce::{
-        self,
         Bounce,
         Piece,
-        Target, //
+        Size,
+        Target,
+        SLOT, //
     },
     info::Translation,
     iommu::InForce,
-    vdpa::MapOperations, //
+    vdpa::{
+        BusDriver,
+        MapOperations, //
+    },
 };
 use kernel::{
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc, //
 };
 
-/// Slots for the control queue: drivers send one command at a time.
-const CONTROL_SLOTS: usize = 64;
+/// Commands of the control queue that can be under way; drivers send one at a time.
+const CONTROL_COMMANDS: usize = 64;
 
-/// Bytes in a frame beside those of the MTU: virtio's header, Ethernet's, and a VLAN tag.
-const HEADERS: usize = 12 + 14 + 4;
+// The pool gives each receive buffer no more than it asks for, which the share has been counted with.
+const _: () = assert!(SMALL_BUFFER % SLOT == 0 && PAGE_SIZE % SLOT == 0);
 
 /// An address space of a device, as the place for the kernel's memory.
 struct Space {
@@ -75,6 +84,28 @@ pub(super) fn needs_maps(card: &Card) -> bool {
     card.info.translation == Translation::OnChip
 }
 
+/// What a device gets if virtio-vdpa's memory has to be mapped.
+fn share(device: &NetDevice) -> Share {
+    let info = &device.card.info;
+
+    Share::new(
+        device.num_queues / 2,
+        device.mtu,
+        info.min_queue_size,
+        info.max_queue_size,
+        PAGE_SIZE,
+    )
+}
+
+/// Entries that the rings of `device` shall have for `owner`: as many as can be, except where the pool has to have room for all of
+/// their buffers.
+pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
+    match owner {
+        BusDriver::VirtioVdpa if needs_maps(&device.card) => share(device).ring_size,
+        _ => device.card.info.max_queue_size,
+    }
+}
+
 /// Who maps the memory of virtio-vdpa, for each group of `device` that has queues' buffers. Empty if the DMA API does that.
 ///
 /// # Errors
@@ -87,13 +118,18 @@ pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations
         return Ok(maps);
     }
     for asid in [GROUP_DATA, GROUP_CONTROL] {
-        let slots = match asid {
-            GROUP_CONTROL => CONTROL_SLOTS,
-            // As many frames as there are descriptors, if they are no longer than the MTU.
-            _ => {
-                let each = bounce::slots(usize::from(device.mtu) + HEADERS);
-                usize::from(device.num_queues) * usize::from(device.card.info.max_queue_size) * each
-            }
+        let share = share(device);
+        let size = match asid {
+            GROUP_CONTROL => Size {
+                receive: CONTROL_COMMANDS,
+                receive_len: 1,
+                transmit: 0,
+            },
+            _ => Size {
+                receive: share.receive,
+                receive_len: share.receive_len,
+                transmit: share.transmit,
+            },
         };
         let space = KBox::new(
             Space {
@@ -102,7 +138,7 @@ pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations
             },
             GFP_KERNEL,
         )?;
-        let bounce: Arc<dyn MapOperations> = Bounce::new(space, slots)?;
+        let bounce: Arc<dyn MapOperations> = Bounce::new(space, size)?;
         maps.push(bounce, GFP_KERNEL)?;
     }
     Ok(maps)

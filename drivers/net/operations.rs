@@ -4,6 +4,7 @@
 
 use super::{
     config,
+    explicit,
     NetDevice,
     OwnedDevice, //
 };
@@ -254,7 +255,8 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn get_vq_size(dev: &Device<Self>, _idx: u16) -> u16 {
-        dev.device.card.info.max_queue_size
+        // virtio-vdpa makes its rings of this size; for processes the limit is `.get_vq_num_max`.
+        explicit::ring_size(&dev.device, dev.bus_driver())
     }
 
     fn get_vq_group(dev: &Device<Self>, idx: u16) -> u32 {

@@ -13,6 +13,9 @@ pub mod check;
 mod iommu;
 
 #[cfg(test)]
+#[path = "../../../drivers/net/share.rs"]
+mod share;
+#[cfg(test)]
 #[path = "../../../drivers/dma/slots.rs"]
 mod slots;
 
@@ -22,6 +25,8 @@ mod compare_tests;
 mod row_tests;
 #[cfg(test)]
 mod shadow_tests;
+#[cfg(test)]
+mod share_tests;
 #[cfg(test)]
 mod slots_tests;
 #[cfg(test)]

@@ -146,6 +146,46 @@ test_large_frames_pass() {
     vdpa dev del large1
 }
 
+# polls prints how often the kernel has looked for received frames.
+polls() { awk '/NET_RX:/ { for (i = 2; i <= NF; i++) sum += $i; print sum }' /proc/softirqs; }
+
+# does_not_poll PAIRS MTU fails unless interfaces with so many queue pairs are quiet if nothing happens, and pass frames of full size.
+# virtio_net polls without end if it can't fill its receive rings.
+does_not_poll() {
+    clean_up
+    add idle0 "$NETWORK" max_vqp "$1" mtu "$2"
+    add idle1 "$NETWORK2" max_vqp "$1" mtu "$2"
+    bind idle0 virtio_vdpa
+    bind idle1 virtio_vdpa
+    interface_in idle0 left 10.9.4.1/24
+    interface_in idle1 right 10.9.4.2/24
+    # Not only as many as there are processors.
+    for end in left right; do
+        [ "$1" = 1 ] || ip netns exec $end ethtool -L eth0 combined "$1"
+    done
+    ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" -M "do" -s $(($2 - 28)) 10.9.4.2
+    before=$(polls)
+    sleep 2
+    polled=$(($(polls) - before))
+    [ $polled -lt 200 ] || fail "$1 pairs, MTU $2: polled $polled times in 2 s"
+    same "stopped queues" "$(statistic idle0 queue_errors)" 0
+    ip netns exec left ping -q -c 3 -i 0.2 -w "$(limit 30)" -M "do" -s $(($2 - 28)) 10.9.4.2
+    ip netns del left
+    ip netns del right
+    home idle0
+    home idle1
+    vdpa dev del idle0
+    vdpa dev del idle1
+}
+
+test_an_idle_interface_is_quiet() { does_not_poll 1 1500; }
+
+test_an_idle_interface_is_quiet_if_a_frame_takes_several_descriptors() { does_not_poll 1 1600; }
+
+test_an_idle_interface_with_many_queues_is_quiet() { does_not_poll 6 1500; }
+
+test_an_idle_interface_with_many_queues_and_large_frames_is_quiet() { does_not_poll 6 9000; }
+
 test_a_device_becomes_an_interface_by_itself() {
     # As on a host where nobody changes the defaults: the bus driver probes the device before `dev add` returns.
     clean_up
