@@ -23,6 +23,10 @@
 //! now, and never another buffer's data. A part of a buffer that the device does not write to reads as zero
 //! therefore, where the DMA API would leave what was there.
 //!
+//! With [`Size::keep`], a slot for receiving begins as what is in the buffer instead, and what the device does not write to stays. That is
+//! for buffers whose unwritten bytes mean something, as in the control queue: the driver sets the status of a command to an error
+//! before, and 0 would be success.
+//!
 //! # Addresses
 //!
 //! The pool begins at [`POOL_BASE`]. Each ring has a window of its own above [`RING_BASE`]. All of it lies
@@ -108,6 +112,8 @@ pub(crate) struct Size {
     pub(crate) receive_len: usize,
     /// Bytes for sending; at least the room for one buffer of the largest size is there.
     pub(crate) transmit: usize,
+    /// Whether a buffer for receiving keeps what the device doesn't write to; else that is zeroed.
+    pub(crate) keep: bool,
 }
 
 impl Size {
@@ -462,7 +468,7 @@ unsafe impl MapOperations for Bounce {
             let offset = part.take(loan).ok_or(ENOSPC)?;
             (pool.memory.clone(), offset)
         };
-        match sync && !receive {
+        match sync && (!receive || self.size.keep) {
             // SAFETY: By the safety requirements, the buffer exists.
             true => unsafe { memory.copy_in(offset, loan.phys, loan.len) },
             false => memory.zero(offset, loan.len),

@@ -126,6 +126,7 @@ mod tests {
         receive: 64,
         receive_len: 1,
         transmit: 0,
+        keep: false,
     };
 
     fn make_sized(size: Size) -> Result<(Arc<Notes>, Arc<Bounce>)> {
@@ -345,6 +346,34 @@ mod tests {
         }
         for addr in addrs {
             unmap(&bounce, addr, DataDirection::FromDevice);
+        }
+        bounce.free(ring, ring_addr);
+        Ok(())
+    }
+
+    /// The control queue's driver writes an error where the device is to say that all is well.
+    #[test]
+    fn what_the_device_does_not_write_can_be_kept() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(0)?;
+        let (notes, bounce) = make_sized(Size {
+            keep: true,
+            ..SMALL
+        })?;
+        let (ring, ring_addr) = bounce.alloc(parent.dev(), 1)?;
+        let begin = pages.phys(0);
+
+        fill(begin, 0xff, 2);
+        for written in [0xff, 0] {
+            let addr = map(&bounce, buffer(&pages, 0, 1)?, DataDirection::FromDevice)?;
+            let bus = notes.bus(addr).ok_or(EINVAL)?;
+            // The buffer, and nothing of what is beside it.
+            check!(read(bus) == 0xff && read(bus + 1) == 0);
+            if written != 0xff {
+                fill(bus, written, 1);
+            }
+            unmap(&bounce, addr, DataDirection::FromDevice);
+            check!(read(begin) == written && read(begin + 1) == 0xff);
         }
         bounce.free(ring, ring_addr);
         Ok(())

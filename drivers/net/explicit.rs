@@ -124,11 +124,14 @@ pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations
                 receive: CONTROL_COMMANDS,
                 receive_len: 1,
                 transmit: 0,
+                // What the driver receives here is the status of its command, which it sets to an error before.
+                keep: true,
             },
             _ => Size {
                 receive: share.receive,
                 receive_len: share.receive_len,
                 transmit: share.transmit,
+                keep: false,
             },
         };
         let space = KBox::new(
