@@ -16,11 +16,13 @@ use vhost::VhostBackend;
 pub fn spaces_and_config(answers: &mut Answers, device: &Device) -> Result<()> {
     let groups = device.vdpa.get_group_num().map_err(errno)?;
     let spaces = device.vdpa.get_as_num().map_err(errno)?;
-    answers.core(
-        "a group too many",
-        device.set_group_asid(groups, 0),
-        libc::EINVAL,
-    );
+    // vhost compares the group with the number of virtqueues first, and calls that a lack of buffers.
+    let queues = device.vdpa.get_vqs_count().map_err(errno)?;
+    let refusal = match groups < queues {
+        true => libc::EINVAL,
+        false => libc::ENOBUFS,
+    };
+    answers.core("a group too many", device.set_group_asid(groups, 0), refusal);
     answers.core(
         "an address space too many for a group",
         device.set_group_asid(0, spaces),
