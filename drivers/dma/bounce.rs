@@ -12,9 +12,10 @@
 //!
 //! # Room
 //!
-//! Receiving and sending have parts of their own in the pool, so that neither takes the other's. In the part for receiving each
-//! buffer of up to [`Size::receive_len`] bytes takes one place, and there are [`Size::receive`] of them: that many are always to be
-//! had, whatever came and went before. In the part for sending a buffer takes as many slots as it is long.
+//! Receiving and sending have parts of their own in the pool, so that neither takes the other's. In the part for
+//! receiving each buffer of up to [`Size::receive_len`] bytes takes one place, and there are [`Size::receive`] of
+//! them: that many are always to be had, whatever came and went before. In the part for sending a buffer takes as
+//! many slots as it is long.
 //!
 //! # What the device gets to see
 //!
@@ -23,9 +24,9 @@
 //! now, and never another buffer's data. A part of a buffer that the device does not write to reads as zero
 //! therefore, where the DMA API would leave what was there.
 //!
-//! With [`Size::keep`], a slot for receiving begins as what is in the buffer instead, and what the device does not write to stays. That is
-//! for buffers whose unwritten bytes mean something, as in the control queue: the driver sets the status of a command to an error
-//! before, and 0 would be success.
+//! With [`Size::keep`], a slot for receiving begins as what is in the buffer instead, and what the device does not
+//! write to stays. That is for buffers whose unwritten bytes mean something, as in the control queue: the driver
+//! sets the status of a command to an error before, and 0 would be success.
 //!
 //! # Addresses
 //!

@@ -97,8 +97,8 @@ fn share(device: &NetDevice) -> Share {
     )
 }
 
-/// Entries that the rings of `device` shall have for `owner`: as many as can be, except where the pool has to have room for all of
-/// their buffers.
+/// Entries that the rings of `device` shall have for `owner`: as many as can be, except where the pool has to have
+/// room for all of their buffers.
 pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
     match owner {
         BusDriver::VirtioVdpa if needs_maps(&device.card) => share(device).ring_size,

@@ -11,9 +11,9 @@
 //! that is too small for its rings never gets larger, so a processor would poll for ever. Hence the pool has a place for every
 //! descriptor of every receive ring, and where that is too much memory, the rings are shorter.
 //!
-//! A descriptor for receiving is no longer than [`SMALL_BUFFER`] up to an MTU of 1500 (`add_recvbuf_small()`), and no longer than
-//! a page above (`add_recvbuf_big()`). The features that would change that are not offered: `VIRTIO_NET_F_MRG_RXBUF`,
-//! `VIRTIO_NET_F_GUEST_TSO4` and its kin. Nor are indirect descriptors.
+//! A descriptor for receiving is no longer than [`SMALL_BUFFER`] up to an MTU of 1500 (`add_recvbuf_small()`), and no
+//! longer than a page above (`add_recvbuf_big()`). The features that would change that are not offered:
+//! `VIRTIO_NET_F_MRG_RXBUF`, `VIRTIO_NET_F_GUEST_TSO4` and its kin. Nor are indirect descriptors.
 //!
 //! Sending needs no such promise: virtio_net drops a frame for which there is no room.
 
@@ -49,8 +49,8 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    /// The share of a device with `pairs` queue pairs, an MTU of `mtu` bytes, and rings of `min` to `max` entries, both powers of
-    /// two. `page` is a page's size in bytes.
+    /// The share of a device with `pairs` queue pairs, an MTU of `mtu` bytes, and rings of `min` to `max` entries,
+    /// both powers of two. `page` is a page's size in bytes.
     pub(crate) fn new(pairs: u16, mtu: u16, min: u16, max: u16, page: usize) -> Self {
         let receive_len = match mtu > SMALL_MTU {
             true => page,

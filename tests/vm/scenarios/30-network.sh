@@ -149,8 +149,8 @@ test_large_frames_pass() {
 # polls prints how often the kernel has looked for received frames.
 polls() { awk '/NET_RX:/ { for (i = 2; i <= NF; i++) sum += $i; print sum }' /proc/softirqs; }
 
-# does_not_poll PAIRS MTU fails unless interfaces with so many queue pairs are quiet if nothing happens, and pass frames of full size.
-# virtio_net polls without end if it can't fill its receive rings.
+# does_not_poll PAIRS MTU fails unless interfaces with so many queue pairs are quiet if nothing happens, and pass frames of
+# full size. virtio_net polls without end if it can't fill its receive rings.
 does_not_poll() {
     clean_up
     add idle0 "$NETWORK" max_vqp "$1" mtu "$2"
