@@ -153,8 +153,8 @@ polls() { awk '/NET_RX:/ { for (i = 2; i <= NF; i++) sum += $i; print sum }' /pr
 # full size. virtio_net polls without end if it can't fill its receive rings.
 does_not_poll() {
     clean_up
-    add idle0 "$NETWORK" max_vqp "$1" mtu "$2"
-    add idle1 "$NETWORK2" max_vqp "$1" mtu "$2"
+    add idle0 "$NETWORK" mac 02:00:00:00:09:00 max_vqp "$1" mtu "$2"
+    add idle1 "$NETWORK2" mac 02:00:00:00:09:01 max_vqp "$1" mtu "$2"
     bind idle0 virtio_vdpa
     bind idle1 virtio_vdpa
     interface_in idle0 left 10.9.4.1/24
