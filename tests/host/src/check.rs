@@ -352,10 +352,9 @@ impl World {
 
         if let Err(error) = &result {
             // What the card holds after a removal that failed is not what was asked for.
-            if !may_serve_on(error.failure(), removes)
-                && !(error.failure() == Failure::Unchanged && self.withdraw(&wanted))
-                && self.set_mode(AddressSpaceMode::Blocked).is_err()
-            {
+            let safe = may_serve_on(error.failure(), removes)
+                || (error.failure() == Failure::Unchanged && self.withdraw(&wanted));
+            if !safe && self.set_mode(AddressSpaceMode::Blocked).is_err() {
                 self.card.dead = true;
                 self.shadow.lost();
                 self.pages.clear();

@@ -64,7 +64,7 @@ fn a_device_gets_as_much_as_it_can_use() {
         (4, 1500, 1024, 1024, 8 << 20),
         (5, 1500, 1024, 512, 5 << 20),
         (3, 9000, 1024, 512, 6 << 20),
-        (MAX_PAIRS, 9000, 1024, 64, 511 << 20 | 3 << 18),
+        (MAX_PAIRS, 9000, 1024, 64, (511 << 20) | (3 << 18)),
     ];
     for (pairs, mtu, max, ring_size, bytes) in expected {
         let share = Share::new(pairs, mtu, 2, max, PAGE);

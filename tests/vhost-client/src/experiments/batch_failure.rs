@@ -194,7 +194,11 @@ impl Options {
             STATUS_NEEDS_RESET,
         );
         let space = device.card().address_space(0)?;
-        report.check_same("the address space's mode", space.mode.as_str(), "translated");
+        report.check_same(
+            "the address space's mode",
+            space.mode.as_str(),
+            "translated",
+        );
         report.check_same("bytes that are left", space.bytes, left);
         check_traffic(report, "frames go on flowing", &nic.loopback(16)?, 16);
         Ok(())

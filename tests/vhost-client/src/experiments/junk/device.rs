@@ -22,7 +22,11 @@ pub fn spaces_and_config(answers: &mut Answers, device: &Device) -> Result<()> {
         true => libc::EINVAL,
         false => libc::ENOBUFS,
     };
-    answers.core("a group too many", device.set_group_asid(groups, 0), refusal);
+    answers.core(
+        "a group too many",
+        device.set_group_asid(groups, 0),
+        refusal,
+    );
     answers.core(
         "an address space too many for a group",
         device.set_group_asid(0, spaces),
