@@ -55,11 +55,15 @@ use kernel::{
 /// Group of the data queues' buffers.
 const GROUP_DATA: u32 = 0;
 
-/// Group of the control queue, of its buffers and of its rings.
-const GROUP_CONTROL: u32 = 1;
-
 /// Group of the data queues' rings: descriptor, driver and device area.
-const GROUP_RINGS: u32 = 2;
+///
+/// vhost-vdpa takes the number in `VHOST_VDPA_SET_GROUP_ASID` for that of a queue, too, and refuses it if there is no such
+/// queue (`vhost_vdpa_vring_ioctl()` in drivers/vhost/vdpa.c). So this is the lower one: a device of two queues has it as well,
+/// while one with a control queue has at least three.
+const GROUP_RINGS: u32 = 1;
+
+/// Group of the control queue, of its buffers and of its rings.
+const GROUP_CONTROL: u32 = 2;
 
 /// Groups that a device can have at most.
 const MAX_GROUPS: usize = 3;

@@ -263,14 +263,14 @@ mod tests {
 
         parent.vdpa_add(NAME)?;
         let vdev = Vdev::find(&parent, NAME)?;
-        check!(call!(vdev, get_vq_group, 0) == 0 && call!(vdev, get_vq_desc_group, 0) == 2);
+        check!(call!(vdev, get_vq_group, 0) == 0 && call!(vdev, get_vq_desc_group, 0) == 1);
         let maps = Maps::of_pages(&pages, &[(0, 0)])?;
         to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
         // The address spaces of the buffers and of the rings, and whether both are mapped.
         for (asid, ring_asid, mapped) in [(0, 0, true), (0, 2, false), (2, 0, false), (1, 2, false)]
         {
             to_result(call!(vdev, set_group_asid, 0, asid))?;
-            to_result(call!(vdev, set_group_asid, 2, ring_asid))?;
+            to_result(call!(vdev, set_group_asid, 1, ring_asid))?;
             start(&vdev)?;
             check!((status(&vdev)? == STARTED) == mapped);
             // SAFETY: The device is registered.
@@ -280,7 +280,7 @@ mod tests {
         to_result(call!(vdev, set_map, 2, maps.as_raw()))?;
         for (asid, ring_asid) in [(0, 2), (2, 0), (2, 2)] {
             to_result(call!(vdev, set_group_asid, 0, asid))?;
-            to_result(call!(vdev, set_group_asid, 2, ring_asid))?;
+            to_result(call!(vdev, set_group_asid, 1, ring_asid))?;
             start(&vdev)?;
             check!(status(&vdev)? == STARTED);
             // The card has handed out its spaces in order.

@@ -13,7 +13,8 @@ use super::{
     },
     NetDevice,
     GROUP_CONTROL,
-    GROUP_DATA, //
+    GROUP_DATA,
+    GROUP_RINGS, //
 };
 use crate::{
     card::Card,
@@ -117,32 +118,50 @@ pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations
     if !needs_maps(&device.card) {
         return Ok(maps);
     }
-    for asid in [GROUP_DATA, GROUP_CONTROL] {
-        let share = share(device);
-        let size = match asid {
-            GROUP_CONTROL => Size {
-                receive: CONTROL_COMMANDS,
-                receive_len: 1,
-                transmit: 0,
-                // What the driver receives here is the status of its command, which it sets to an error before.
-                keep: true,
-            },
-            _ => Size {
-                receive: share.receive,
-                receive_len: share.receive_len,
-                transmit: share.transmit,
-                keep: false,
-            },
+    let share = share(device);
+    let data = pool(
+        device,
+        GROUP_DATA,
+        Size {
+            receive: share.receive,
+            receive_len: share.receive_len,
+            transmit: share.transmit,
+            keep: false,
+        },
+    )?;
+    let control = pool(
+        device,
+        GROUP_CONTROL,
+        Size {
+            receive: CONTROL_COMMANDS,
+            receive_len: 1,
+            transmit: 0,
+            // What the driver receives here is the status of its command, which it sets to an error before.
+            keep: true,
+        },
+    )?;
+
+    for group in [GROUP_DATA, GROUP_RINGS, GROUP_CONTROL] {
+        let map = match group {
+            GROUP_CONTROL => &control,
+            // No queue's buffers are in the group of rings: the core has one pool for all of a queue.
+            _ => &data,
         };
-        let space = KBox::new(
-            Space {
-                device: device.clone(),
-                asid,
-            },
-            GFP_KERNEL,
-        )?;
-        let bounce: Arc<dyn MapOperations> = Bounce::new(space, size)?;
-        maps.push(bounce, GFP_KERNEL)?;
+        maps.push(map.clone(), GFP_KERNEL)?;
     }
     Ok(maps)
+}
+
+/// A pool in the address space `asid` of `device`.
+fn pool(device: &Arc<NetDevice>, asid: u32, size: Size) -> Result<Arc<dyn MapOperations>> {
+    let space = KBox::new(
+        Space {
+            device: device.clone(),
+            asid,
+        },
+        GFP_KERNEL,
+    )?;
+
+    let pool: Arc<dyn MapOperations> = Bounce::new(space, size)?;
+    Ok(pool)
 }

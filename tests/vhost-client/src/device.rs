@@ -32,6 +32,8 @@ pub const STATUS_FAILED: u8 = 0x80;
 pub const FEATURE_MTU: u64 = 1 << 3;
 pub const FEATURE_MAC: u64 = 1 << 5;
 pub const FEATURE_CTRL_VQ: u64 = 1 << 17;
+pub const FEATURE_CTRL_RX: u64 = 1 << 18;
+pub const FEATURE_MQ: u64 = 1 << 22;
 pub const FEATURE_VERSION_1: u64 = 1 << 32;
 pub const FEATURE_ACCESS_PLATFORM: u64 = 1 << 33;
 
@@ -134,14 +136,19 @@ impl Device {
         Ok(())
     }
 
-    /// Negotiates the features that an experiment needs, up to FEATURES_OK.
+    /// Negotiates the features that a driver with two queues needs, up to FEATURES_OK.
     pub fn negotiate(&self) -> Result<()> {
+        self.negotiate_with(0)
+    }
+
+    /// Negotiates these features as well.
+    pub fn negotiate_with(&self, more: u64) -> Result<()> {
         let offered = self
             .vdpa
             .get_features()
             .map_err(errno)
             .context("VHOST_GET_FEATURES")?;
-        let needed = FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM;
+        let needed = FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM | more;
         ensure!(
             offered & needed == needed,
             "the device offers {offered:#x}, without {:#x}",

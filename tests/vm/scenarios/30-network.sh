@@ -111,7 +111,7 @@ test_several_queue_pairs_are_used() {
     done
     if [ "$IOMMU" = explicit ]; then
         reaches_rings_and_pool many 0
-        reaches_rings_and_pool many 1
+        reaches_rings_and_pool many 2
     fi
     ip netns del left
     ip netns del right

@@ -14,15 +14,14 @@ try() {
     fi
     ensure g1 "$LOOP"
     [ ! -e "$VDPA/devices/g0" ] || vdpa dev del g0
-    # vhost takes the number of a group for a queue's (vhost_vdpa_vring_ioctl() in drivers/vhost/vdpa.c), so that a device
-    # of two queues can't be told about group 2.
-    ensure g0 "$LOOP" max_vqp 2
+    # shellcheck disable=SC2086 # words, or none
+    ensure g0 "$LOOP" ${PAIRS-max_vqp 2}
     pattern=${2-}
     for asid in 0 1 2; do
         pattern=$(echo "$pattern" | sed "s/@$asid@/$(field g0 $asid card)/g")
     done
     [ -z "$pattern" ] || expect_log "$pattern"
-    allow_log 'queue 1 stopped'
+    allow_log 'queue [14] stopped'
     client groups g0 --other g1 --kind "$1"
 }
 
@@ -41,6 +40,18 @@ test_rings_and_buffers_have_different_spaces() {
     try apart 'IOMMU fault .*queue 1 address space @0@: read'
 }
 
+test_rings_of_a_device_without_a_control_queue() {
+    PAIRS='' try apart 'IOMMU fault .*queue 1 address space @0@: read'
+}
+
+test_control_queue_has_a_space_of_its_own() {
+    try control-queue
+}
+
+test_command_that_only_the_data_queues_may_reach() {
+    try command-in-buffer-space 'IOMMU fault .*queue 4 address space @2@: read'
+}
+
 test_buffer_that_only_the_control_queue_may_reach() {
     try buffer-in-control-space 'IOMMU fault .*queue 1 address space @0@: read of 100 bytes'
 }
@@ -54,12 +65,12 @@ test_buffer_that_only_the_other_device_maps() {
 }
 
 test_rings_that_only_the_buffers_space_maps() {
-    try rings-in-buffer-space 'IOMMU fault .*queue 1 address space @2@: read'
+    try rings-in-buffer-space 'IOMMU fault .*queue 1 address space @1@: read'
 }
 
 test_rings_in_a_space_that_was_never_mapped() {
     allow_log 'device not started: EPERM'
-    try rings-in-untouched-space 'queue 0 not started: its owner has mapped nothing in address space 2'
+    try rings-in-untouched-space 'queue 0 not started: its owner has mapped nothing in address space 1'
 }
 
 test_all_groups_of_a_new_device_are_in_space_0() {

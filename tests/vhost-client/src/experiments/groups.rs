@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
+mod control;
+
 use super::{check_traffic, driver_memory, open, setup};
 use crate::device::{
     errno, Device, BACKEND_DESC_ASID, FEATURE_CTRL_VQ, STATUS_DRIVER_OK, STATUS_FAILED,
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use vhost::vdpa::VhostVdpa;
 use vhost::vhost_kern::VhostKernFeatures;
 use vhost::VhostBackend;
+use vmm_sys_util::eventfd::EventFd;
 
 /// Give buffers, control queue and rings an address space each: none reaches what only another one maps
 #[derive(Args)]
@@ -45,12 +48,16 @@ enum Kind {
     RingsInBufferSpace,
     /// The rings' group is in a space that its owner has mapped nothing in
     RingsInUntouchedSpace,
+    /// A control queue whose rings and commands only its own space maps
+    ControlQueue,
+    /// A command of the control queue that only the buffers' space maps
+    CommandInBufferSpace,
 }
 
 /// The groups that a Mooring driver has, each of which this experiment gives the space of the same number.
 const DATA: u32 = 0;
-const CONTROL: u32 = 1;
-const RINGS: u32 = 2;
+const RINGS: u32 = 1;
+const CONTROL: u32 = 2;
 const GROUPS: u32 = 3;
 
 /// Memory that only one space maps, behind the driver's.
@@ -91,7 +98,11 @@ impl Options {
                 map(&device, RINGS, rings)?;
                 map(&device, RINGS, foreign)?;
             }
-            Kind::Apart | Kind::BufferInControlSpace | Kind::BufferOfOtherDevice => {
+            Kind::Apart
+            | Kind::BufferInControlSpace
+            | Kind::BufferOfOtherDevice
+            | Kind::ControlQueue
+            | Kind::CommandInBufferSpace => {
                 map(&device, RINGS, rings)?;
                 map(&device, CONTROL, foreign)?;
             }
@@ -121,6 +132,19 @@ impl Options {
         match self.kind {
             Kind::Apart => self.run_apart(report, &device, &memory)?,
             Kind::RingsInUntouchedSpace => self.refuse_to_start(report, &device, &memory)?,
+            Kind::ControlQueue => {
+                let command = iova + FOREIGN + control::COMMAND;
+                let ack = self.command(report, &device, &memory, command)?;
+                report.check_same("the answer to the command", ack, Some(control::OK));
+                device.reset()?;
+            }
+            Kind::CommandInBufferSpace => {
+                let faults = faults(&device)?;
+                let ack = self.command(report, &device, &memory, iova + RINGS_SIZE)?;
+                report.check_same("the answer to the command", ack, None);
+                check_faults(report, &device, &faults, CONTROL)?;
+                device.reset()?;
+            }
             Kind::RingsInBufferSpace => self.provoke(report, &device, &memory, RINGS, None)?,
             Kind::BufferInControlSpace | Kind::BufferInRingSpace => {
                 self.provoke(report, &device, &memory, DATA, Some(iova + FOREIGN))?
@@ -161,16 +185,23 @@ impl Options {
             Err(Some(libc::EBUSY)),
         );
         drop(nic);
-        for (name, group, asid) in [
-            ("a group that there is not", GROUPS, DATA),
-            ("a space that there is not", RINGS, GROUPS),
+        // vhost has compared the group with the number of queues before.
+        let queues = device.vdpa.get_vqs_count().map_err(errno)?;
+        let no_group = if queues > GROUPS {
+            libc::EINVAL
+        } else {
+            libc::ENOBUFS
+        };
+        for (name, group, asid, expected) in [
+            ("a group that there is not", GROUPS, DATA, no_group),
+            ("a space that there is not", RINGS, GROUPS, libc::EINVAL),
         ] {
             device.reset()?;
             let refused = device.set_group_asid(group, asid);
             report.check_same(
                 name,
                 refused.map_err(|error| error.raw_os_error()),
-                Err(Some(libc::EINVAL)),
+                Err(Some(expected)),
             );
         }
 
@@ -265,10 +296,7 @@ impl Options {
             }
         }
         nic.transmit.kick(memory)?;
-        let begin = Instant::now();
-        while device.status()? & STATUS_NEEDS_RESET == 0 && begin.elapsed() < common.limit() {
-            events::wait(&[&nic.config_call], Duration::from_millis(100))?;
-        }
+        wait_for_needs_reset(device, &nic.config_call, common.limit())?;
         report.check(
             "NEEDS_RESET is set",
             device.status()? & STATUS_NEEDS_RESET != 0,
@@ -283,9 +311,20 @@ impl Options {
     }
 }
 
-/// Gives each group the space of its number.
+/// Waits until the device needs a reset, or for the whole limit.
+fn wait_for_needs_reset(device: &Device, config_call: &EventFd, limit: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while device.status()? & STATUS_NEEDS_RESET == 0 && begin.elapsed() < limit {
+        events::wait(&[config_call], Duration::from_millis(100))?;
+    }
+    Ok(())
+}
+
+/// Gives each group the space of its number. That of the control queue, where there is none, can't be moved: vhost compares
+/// its number with the number of queues.
 fn assign(device: &Device) -> Result<()> {
-    for group in 0..GROUPS {
+    let queues = device.vdpa.get_vqs_count().map_err(errno)?;
+    for group in 0..GROUPS.min(queues) {
         device
             .set_group_asid(group, group)
             .with_context(|| format!("VHOST_VDPA_SET_GROUP_ASID of group {group}"))?;
