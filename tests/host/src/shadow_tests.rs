@@ -328,3 +328,34 @@ fn a_change_in_a_large_map_is_as_small_as_in_a_small_one() {
     let plan = shadow.plan_all(maps()).unwrap();
     assert!(apply(&mut shadow, plan).is_empty());
 }
+
+/// Everything that the largest card holds: 65536 extents of 16 MiB, 1 TiB of I/O virtual addresses.
+#[test]
+fn a_tebibyte_is_mapped_changed_and_unmapped() {
+    const SIZE: u64 = 16 << 20;
+    let mut shadow = shadow();
+    // The same memory again and again, so that nothing is contiguous there. Permissions alternate.
+    let permission = |index: u64| match index % 2 {
+        0 => Permission::Read,
+        _ => Permission::ReadWrite,
+    };
+    let map = |index: u64| Extent {
+        permission: permission(index),
+        ..extent(index * SIZE, SIZE, SIZE)
+    };
+    let maps = || (0..65536).map(map);
+    let plan = shadow.plan_all(maps()).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 65536);
+
+    // The last page is taken away, and all of it is given back: the extent is made shorter, and long again.
+    let last = 65536 * SIZE - 1;
+    let plan = shadow.plan_remove(last - PAGE + 1, last).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 2);
+    let plan = shadow.plan_all(maps()).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 2);
+
+    let plan = shadow.plan_remove(0, last).unwrap();
+    assert_eq!(apply(&mut shadow, plan).len(), 65536);
+    let plan = shadow.plan_all(std::iter::empty()).unwrap();
+    assert!(apply(&mut shadow, plan).is_empty());
+}
