@@ -13,8 +13,8 @@
 //!    their page references. vhost has unpinned such pages earlier, so until here it is this driver's
 //!    reference that keeps the card from reaching pages which belong to somebody else by now.
 //!
-//! `.dma_map` and `.dma_unmap` do the same for a single range, and take as long however many others there are. A
-//! card has either these two or `.set_map`; `docs/address-translation.md` says which and why.
+//! `.dma_map` and `.dma_unmap` do the same for a single range, and take as long however many others there are, unless
+//! something waits after a failure, which `.dma_map` then brings back in the same transaction. A card has either these two or `.set_map`; `docs/address-translation.md` says which and why.
 //!
 //! # When it fails
 //!
@@ -23,9 +23,11 @@
 //! - If the new map only adds to the old one, the old map goes on serving as it was. The caller says so in the log.
 //! - If anything was to be removed, what should have gone must not stay reachable: the card is asked to do that alone,
 //!   without what was to be added, and goes on serving the rest ([`fallback`]). If it refuses that, too, the whole
-//!   address space is blocked. The caller raises `NEEDS_RESET` in both cases. What was to stay is kept, and is back when
-//!   the device starts again or the next range comes: the owner was promised that its map persists across resets.
-//! - If the card doesn't answer, it is dead and cut off from memory; see `card`.
+//!   address space is blocked. The caller raises `NEEDS_RESET` in both cases. Of what was to stay, all that is not
+//!   translated any more waits, with its memory ([`space`]): the owner was promised that its map persists across resets.
+//!   It is back when the device starts again, which it doesn't without, or with the next range or map that the card has
+//!   room for. What the owner unmaps meanwhile doesn't come back.
+//! - If the card doesn't answer, it is dead and cut off from memory, and nothing waits; see `card`.
 //!
 //! `.reset` isn't in this file. It has nothing to do with address spaces.
 
@@ -36,6 +38,7 @@ mod range;
 mod row;
 pub(crate) mod shadow;
 mod sorted;
+mod space;
 
 use crate::{
     card::Card,
@@ -50,10 +53,14 @@ use crate::{
         IovaRange,
         Map, //
     },
-    wire::AddressSpaceMode,
+    wire::{
+        self,
+        AddressSpaceMode, //
+    },
 };
 use fallback::Failure;
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     device::{
         self,
         Bound, //
@@ -61,20 +68,25 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use list::NoMemory;
 use range::Range;
 use row::Row;
 use shadow::{
-    Batch,
     Extent,
     Permission,
-    Plan,
-    PlanError,
-    Shadow, //
+    PlanError, //
 };
 use sorted::{
     Keyed,
     Sorted, //
+};
+use space::{
+    Commands,
+    Ranged,
+    Space, //
+};
+pub(crate) use space::{
+    InForce,
+    Owner, //
 };
 
 /// Why a map operation failed, and what is in force now.
@@ -86,50 +98,62 @@ pub(crate) struct MapError {
     pub(crate) in_force: InForce,
 }
 
-/// What an address space translates after a change failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InForce {
-    /// What it did before.
-    OldMap,
-    /// What it did before without what was to be removed, or even less; nothing was added. Only a reset tells the
-    /// owner.
-    Rest,
-    /// Nothing: it is blocked, or the card is dead.
-    Nothing,
-}
-
 impl From<PlanError> for CommandError {
     fn from(error: PlanError) -> Self {
         Self::NotIssued(match error {
             PlanError::NoMemory => ENOMEM,
             PlanError::Overlap => EEXIST,
             PlanError::Invalid => EINVAL,
+            PlanError::Busy => EBUSY,
         })
     }
 }
 
 /// An address space of the card, owned by one device.
-///
-/// # Invariants
-///
-/// As long as the card is alive, it holds exactly what `shadow` says. `mapped_by` is whose memory that is: a process's is
-/// what `ranges` merge to; for the kernel's there are no `ranges`. It is [`None`] unless the address space translates, with one
-/// exception: after a failure it may be blocked while `ranges` and `mapped_by` say what a process is to have back
-/// ([`AddressSpace::restore()`]).
 pub(crate) struct AddressSpace {
     number: u16,
-    shadow: Shadow,
-    ranges: Sorted<Arc<Range>>,
-    mapped_by: Option<Owner>,
+    space: Space<Arc<Range>>,
 }
 
-/// Whose memory an address space translates to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
-    /// A process, through vhost-vdpa.
-    Process,
-    /// The kernel, through virtio-vdpa on a card without a 1:1 mode.
-    Kernel,
+/// A card, to be asked for something about one address space.
+struct Asked<'a> {
+    card: &'a Card,
+    number: u16,
+}
+
+impl Commands for Asked<'_> {
+    type Error = CommandError;
+
+    fn batch(&self) -> u16 {
+        self.card.info.batch
+    }
+
+    fn update(
+        &mut self,
+        flags: u16,
+        generation: u64,
+        changes: &[wire::Extent],
+    ) -> Result<u64, CommandError> {
+        commands::address_space_update(self.card, self.number, flags, generation, changes)
+            .map(|updated| updated.generation.get())
+    }
+
+    fn set_mode(&mut self, mode: AddressSpaceMode) -> Result<u64, CommandError> {
+        commands::address_space_set_mode(self.card, self.number, mode)
+            .map(|updated| updated.generation.get())
+    }
+
+    fn failure(&self, error: &CommandError) -> Failure {
+        match self.card.is_dead() || error.contradicts_the_driver() {
+            true => Failure::Unknown,
+            false => Failure::Unchanged,
+        }
+    }
+
+    fn give_up(&mut self) {
+        // Does nothing to a card that is dead.
+        self.card.fail("it can not block an address space");
+    }
 }
 
 impl AddressSpace {
@@ -150,12 +174,9 @@ impl AddressSpace {
         let mode = Self::default_mode(card);
         let created = commands::address_space_create(card, mode)?;
 
-        // INVARIANT: It is new, and translates nothing by extents.
         Ok(Self {
             number: created.address_space.get(),
-            shadow: Shadow::new(mode, created.generation.get()),
-            ranges: Sorted::new(),
-            mapped_by: None,
+            space: Space::new(mode, created.generation.get()),
         })
     }
 
@@ -166,31 +187,35 @@ impl AddressSpace {
 
     /// Whether it translates, and to memory of `owner`, so that a queue of this owner may run through it.
     pub(crate) fn is_mapped_by(&self, owner: Owner) -> bool {
-        self.is_mapped() && self.mapped_by == Some(owner)
-    }
-
-    fn is_mapped(&self) -> bool {
-        self.shadow.mode() == AddressSpaceMode::Translated
+        self.space.is_translated() && self.space.mapped_by() == Some(owner)
     }
 
     /// Generation that the card should report.
     pub(crate) fn generation(&self) -> u64 {
-        self.shadow.generation()
+        self.space.shadow().generation()
     }
 
     /// Extents that the card should hold, sorted by address.
     pub(crate) fn extents(&self) -> &Sorted<Extent> {
-        self.shadow.extents()
+        self.space.shadow().extents()
     }
 
     /// Mode that the card should report.
     pub(crate) fn mode(&self) -> AddressSpaceMode {
-        self.shadow.mode()
+        self.space.shadow().mode()
     }
 
     /// Digest that the card should report.
     pub(crate) fn digest(&self) -> u64 {
-        self.shadow.digest()
+        self.space.shadow().digest()
+    }
+
+    /// The card, to be asked for something about this address space.
+    fn ask<'a>(&self, card: &'a Card) -> Asked<'a> {
+        Asked {
+            card,
+            number: self.number,
+        }
     }
 
     /// Makes the address space translate what `iotlb` says, and nothing else. See the module's
@@ -209,13 +234,15 @@ impl AddressSpace {
         self.try_set_map(card, dev, iotlb).map_err(|error| {
             // A range that vhost could not describe counts as one that isn't wanted.
             let wanted = iotlb.iter().filter_map(Result::ok);
-            let removes = shadow::lacks(self.ranges.iter(), wanted, |range, map| range.is(map));
-            self.failed(card, error, removes, |ranges| {
+            let removes = shadow::lacks(self.space.ranges().iter(), wanted, |range, map| {
+                range.is(map)
+            });
+            self.failed(card, error, removes, || {
                 let mut wanted = iotlb.iter().filter_map(Result::ok).peekable();
-                keep(ranges, |range| {
+                move |range: &Arc<Range>| {
                     while wanted.next_if(|map| map.start() < range.key()).is_some() {}
                     wanted.peek().is_some_and(|map| range.is(map))
-                })
+                }
             })
         })
     }
@@ -226,27 +253,20 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         iotlb: &Iotlb,
     ) -> Result<(), CommandError> {
-        if self.is_mapped() && self.holds(iotlb) {
+        if self.space.is_complete() && self.holds(iotlb) {
             return Ok(());
         }
         let ranges = self.collect(card, dev, iotlb)?;
-        let plan = self
-            .shadow
-            .plan_all(ranges.iter().map(|range| range.extent()))?;
 
-        self.apply(card, plan)?;
-        self.mapped_by = Some(Owner::Process);
-        // The old ranges that aren't in the new list go here, after the card has let go of them.
-        self.ranges = ranges;
-        Ok(())
+        self.space.replace(&mut self.ask(card), ranges)
     }
 
     /// Whether what is mapped is what `iotlb` says.
     fn holds(&self, iotlb: &Iotlb) -> bool {
-        let mut pairs = self.ranges.iter().zip(iotlb.iter());
+        let ranges = self.space.ranges();
+        let mut pairs = ranges.iter().zip(iotlb.iter());
 
-        self.ranges.len() == iotlb.len()
-            && pairs.all(|(range, map)| map.is_ok_and(|map| range.is(&map)))
+        ranges.len() == iotlb.len() && pairs.all(|(range, map)| map.is_ok_and(|map| range.is(&map)))
     }
 
     /// Makes the list of ranges that `iotlb` asks for, of those that are held and of new ones.
@@ -257,7 +277,7 @@ impl AddressSpace {
         iotlb: &Iotlb,
     ) -> Result<Sorted<Arc<Range>>, CommandError> {
         let mut ranges = Sorted::new();
-        let mut held = self.ranges.iter().peekable();
+        let mut held = self.space.ranges().iter().peekable();
         // New ranges wait here until one comes that doesn't go on with the row.
         let mut run: KVVec<Map> = KVVec::new();
         let mut row = Row::new();
@@ -282,7 +302,7 @@ impl AddressSpace {
             }
             match held {
                 Some(range) => ranges.push(Arc::clone(range))?,
-                None => run.push(map, GFP_KERNEL)?,
+                None => run.push(map, GFP_KERNEL_ACCOUNT)?,
             }
         }
         map_run(&mut ranges, &mut run)?;
@@ -293,7 +313,7 @@ impl AddressSpace {
     ///
     /// # Errors
     ///
-    /// `EEXIST` if there is a translation in the way; else as [`Self::set_map()`]. The old map serves on
+    /// `EEXIST` if there is a range in the way, even one that waits after a failure; else as [`Self::set_map()`]. The old map serves on
     /// unless the error says otherwise.
     pub(crate) fn dma_map(
         &mut self,
@@ -302,7 +322,7 @@ impl AddressSpace {
         map: &Map,
     ) -> Result<(), MapError> {
         self.try_dma_map(card, dev, map)
-            .map_err(|error| self.failed(card, error, false, |ranges| keep(ranges, |_| true)))
+            .map_err(|error| self.failed(card, error, false, || |_: &_| true))
     }
 
     fn try_dma_map(
@@ -311,27 +331,11 @@ impl AddressSpace {
         dev: &device::Device<Bound>,
         map: &Map,
     ) -> Result<(), CommandError> {
-        if self.mapped_by == Some(Owner::Kernel) {
-            return Err(CommandError::NotIssued(EBUSY));
-        }
-        let place = self.ranges.find(map.start());
-        let before = self.ranges.before(place);
-        let after = self.ranges.get(place);
-        if before.is_some_and(|range| range.last() >= map.start())
-            || after.is_some_and(|range| range.key() <= map.last())
-        {
-            return Err(CommandError::NotIssued(EEXIST));
-        }
-
-        self.try_restore(card)?;
-        self.ranges.reserve(1)?;
+        // Before anything is mapped.
+        self.space.check_free(map.start(), map.last())?;
         let range = Range::map(dev, map, &card.info).map_err(CommandError::NotIssued)?;
-        let plan = self.shadow.plan_add(range.extent())?;
-        self.apply(card, plan)?;
-        self.mapped_by = Some(Owner::Process);
-        // There is room for it.
-        self.ranges.insert(range);
-        Ok(())
+
+        self.space.add(&mut self.ask(card), range)
     }
 
     /// Makes the address space translate nothing in `removed` any more. May sleep.
@@ -341,50 +345,15 @@ impl AddressSpace {
     /// `EINVAL` if only a part of a range that was mapped is to go; else as [`Self::set_map()`]. Nothing of `removed`
     /// is translated after any error either.
     pub(crate) fn dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), MapError> {
-        self.try_dma_unmap(card, removed).map_err(|error| {
-            self.failed(card, error, true, |ranges| {
-                keep(ranges, |range| {
-                    range.last() < removed.first() || range.key() > removed.last()
+        let (first, last) = (removed.first(), removed.last());
+
+        self.space
+            .remove(&mut self.ask(card), first, last)
+            .map_err(|error| {
+                self.failed(card, error, true, || {
+                    |range: &Arc<Range>| range.extent().last() < first || range.key() > last
                 })
             })
-        })
-    }
-
-    fn try_dma_unmap(&mut self, card: &Card, removed: IovaRange) -> Result<(), CommandError> {
-        let place = self.ranges.find(removed.first());
-        let before = self.ranges.before(place);
-        let mut count = 0;
-        let mut last = removed.last();
-        for range in self.ranges.iter_from(place) {
-            if range.key() > removed.last() {
-                break;
-            }
-            last = range.last();
-            count += 1;
-        }
-        if before.is_some_and(|range| range.last() >= removed.first()) || last > removed.last() {
-            return Err(CommandError::NotIssued(EINVAL));
-        }
-        // After a failure the address space holds nothing, and vhost goes on removing all the same.
-        let Some(first) = self.ranges.get(place).filter(|_| count != 0) else {
-            return Ok(());
-        };
-
-        // With the last range its owner is gone, too: on to the default, by one command as well.
-        if count == self.ranges.len() {
-            return self.set_mode(card, Self::default_mode(card));
-        }
-
-        // A space that was blocked translates nothing of them anyway.
-        if self.is_mapped() {
-            let plan = self.shadow.plan_remove(first.key(), last)?;
-            self.apply(card, plan)?;
-        }
-        // The card has let go of them.
-        for _ in 0..count {
-            drop(self.ranges.remove(self.ranges.find(removed.first())));
-        }
-        Ok(())
     }
 
     /// Makes the address space translate the kernel's own memory in `pieces`, sorted by address, and nothing else;
@@ -399,21 +368,21 @@ impl AddressSpace {
     pub(crate) fn set_kernel_map(&mut self, card: &Card, pieces: &[Piece]) -> Result<(), MapError> {
         self.try_set_kernel_map(card, pieces).map_err(|error| {
             let wanted = pieces.iter().map(to_extent);
-            let removes = self.mapped_by == Some(Owner::Kernel)
-                && !fallback::covers(wanted, self.shadow.extents().iter().copied());
-            self.failed(card, error, removes, |_| Ok(Sorted::new()))
+            let removes = self.space.mapped_by() == Some(Owner::Kernel)
+                && !fallback::covers(wanted, self.extents().iter().copied());
+            self.failed(card, error, removes, || |_: &_| false)
         })
     }
 
     fn try_set_kernel_map(&mut self, card: &Card, pieces: &[Piece]) -> Result<(), CommandError> {
-        if self.mapped_by == Some(Owner::Process) {
-            return Err(CommandError::NotIssued(EBUSY));
+        if self.space.mapped_by() == Some(Owner::Process) {
+            return Err(PlanError::Busy.into());
         }
         if pieces.is_empty() {
             // It may have been blocked after a failure, and there is nothing to tell then.
-            return match self.shadow.mode() == Self::default_mode(card) {
+            return match self.mode() == Self::default_mode(card) {
                 true => Ok(()),
-                false => self.set_mode(card, Self::default_mode(card)),
+                false => self.space.reset(&mut self.ask(card)),
             };
         }
 
@@ -424,54 +393,20 @@ impl AddressSpace {
         {
             return Err(CommandError::NotIssued(EINVAL));
         }
-        let plan = self.shadow.plan_all(extents)?;
-        self.apply(card, plan)?;
-        self.mapped_by = Some(Owner::Kernel);
-        Ok(())
+        self.space.set_kernel(&mut self.ask(card), extents)
     }
 
-    /// Has the card make a planned change.
-    fn apply(&mut self, card: &Card, plan: Plan) -> Result<(), CommandError> {
-        let number = self.number;
-        let mut batch = Batch::new(card.info.batch)?;
-
-        self.shadow
-            .apply(plan, &mut batch, |flags, generation, changes| {
-                commands::address_space_update(card, number, flags, generation, changes)
-                    .map(|updated| updated.generation.get())
-            })
-    }
-
-    /// Sees to it that nothing which was to be removed, or of which nobody knows, stays reachable after a change
-    /// failed. `kept` chooses which of the ranges were to stay.
-    fn failed(
+    /// Sees to it that nothing which was to be removed stays reachable after a change failed; see [`Space::failed()`].
+    fn failed<P: FnMut(&Arc<Range>) -> bool>(
         &mut self,
         card: &Card,
         error: CommandError,
         removes: bool,
-        kept: impl FnOnce(&Sorted<Arc<Range>>) -> Result<Sorted<Arc<Range>>, NoMemory>,
+        stays: impl Fn() -> P,
     ) -> MapError {
-        let failure = failure_of(card, &error);
-        let in_force = if fallback::may_serve_on(failure, removes) {
-            match self.is_waiting() {
-                true => InForce::Nothing,
-                false => InForce::OldMap,
-            }
-        } else {
-            let kept = kept(&self.ranges).unwrap_or_else(|_| Sorted::new());
-            let withdrawn = match failure {
-                Failure::Unchanged => self.withdraw(card, kept),
-                // A dead card is blocked, too: by being cut off.
-                Failure::Unknown => Err(kept),
-            };
-            match withdrawn {
-                Ok(()) => InForce::Rest,
-                Err(kept) => {
-                    self.block(card, kept);
-                    InForce::Nothing
-                }
-            }
-        };
+        let in_force = self
+            .space
+            .failed(&mut self.ask(card), &error, removes, stays);
 
         MapError {
             error: error.into(),
@@ -479,64 +414,23 @@ impl AddressSpace {
         }
     }
 
-    /// Has the card keep no more than `kept` of what it translates, and gives the rest back. If it doesn't, all is as it
-    /// was, and `kept` comes back.
-    fn withdraw(
-        &mut self,
-        card: &Card,
-        kept: Sorted<Arc<Range>>,
-    ) -> Result<(), Sorted<Arc<Range>>> {
-        // To translate nothing is what blocking is for.
-        if !self.is_mapped() || kept.len() == 0 {
-            return Err(kept);
-        }
-        let number = self.number;
-        let Ok(mut batch) = Batch::new(card.info.batch) else {
-            return Err(kept);
-        };
-        let result = fallback::withdraw(
-            &mut self.shadow,
-            &kept,
-            |range| range.extent(),
-            &mut batch,
-            |flags, generation, changes| {
-                commands::address_space_update(card, number, flags, generation, changes)
-                    .map(|updated| updated.generation.get())
-            },
-            |error| failure_of(card, error),
-        );
-
-        match result {
-            // The card has let go of the other ranges.
-            Ok(narrow) => self.ranges = narrow.unwrap_or(kept),
-            Err(_) => return Err(kept),
-        }
-        Ok(())
-    }
-
-    /// Whether a process's map waits to be put back after the address space was blocked.
-    fn is_waiting(&self) -> bool {
-        !self.is_mapped() && self.ranges.len() != 0
-    }
-
-    /// Makes the address space translate again what was kept of a process's map when it was blocked after a failure. Does
-    /// nothing if it was not. May sleep.
+    /// Undoes what a failure has left behind, before a queue starts: what a process is to have is translated again. If
+    /// nothing is mapped and the queue may run untranslated (`allow_identity`), the address space is put back to its default
+    /// mode. Sends nothing if there is nothing to undo. May sleep.
     ///
     /// # Errors
     ///
-    /// As [`Self::set_map()`]; it stays blocked.
-    pub(crate) fn restore(&mut self, card: &Card) -> Result<(), MapError> {
-        self.try_restore(card)
-            .map_err(|error| self.failed(card, error, false, |ranges| keep(ranges, |_| true)))
-    }
+    /// As [`Self::set_map()`]: what waits goes on waiting, and no queue may start.
+    pub(crate) fn restore(&mut self, card: &Card, allow_identity: bool) -> Result<(), MapError> {
+        let mut asked = self.ask(card);
+        let result = self.space.restore(&mut asked);
 
-    fn try_restore(&mut self, card: &Card) -> Result<(), CommandError> {
-        if !self.is_waiting() {
-            return Ok(());
-        }
-        let extents = self.ranges.iter().map(|range| range.extent());
-        let plan = self.shadow.plan_all(extents)?;
-        self.apply(card, plan)
+        result
+            .and_then(|()| match allow_identity {
+                true => self.space.restore_default(&mut asked),
+                false => Ok(()),
+            })
+            .map_err(|error| self.failed(card, error, false, || |_: &_| true))
     }
 
     /// Puts the address space back to its default mode, and nothing else. May sleep.
@@ -545,37 +439,9 @@ impl AddressSpace {
     ///
     /// The card refused; the address space is blocked then, or the card is dead.
     pub(crate) fn reset_map(&mut self, card: &Card) -> Result<(), MapError> {
-        self.set_mode(card, Self::default_mode(card))
-            .map_err(|error| self.failed(card, error, true, |_| Ok(Sorted::new())))
-    }
-
-    /// Makes every access fault. If not even that succeeds the card is given up. `kept` is what a process is to have back.
-    fn block(&mut self, card: &Card, kept: Sorted<Arc<Range>>) {
-        let owner = (kept.len() != 0).then_some(Owner::Process);
-
-        if let Err(error) = self.set_mode(card, AddressSpaceMode::Blocked) {
-            if error != CommandError::Dead {
-                card.fail("it can not block an address space");
-            }
-            // A card that is cut off reaches nothing, so the memory may go back.
-            self.shadow.lost();
-            self.ranges = Sorted::new();
-            self.mapped_by = None;
-        } else {
-            // INVARIANT: Blocked, and these wait.
-            self.ranges = kept;
-            self.mapped_by = owner;
-        }
-    }
-
-    fn set_mode(&mut self, card: &Card, mode: AddressSpaceMode) -> Result<(), CommandError> {
-        let updated = commands::address_space_set_mode(card, self.number, mode)?;
-
-        // INVARIANT: The card has dropped all extents and is in this mode.
-        self.shadow.set_mode(mode, updated.generation.get());
-        self.ranges = Sorted::new();
-        self.mapped_by = None;
-        Ok(())
+        self.space
+            .reset(&mut self.ask(card))
+            .map_err(|error| self.failed(card, error, true, || |_: &_| false))
     }
 
     /// Gives the address space back to the card's pool, and the memory to its owners. No queue may run
@@ -597,25 +463,4 @@ fn to_extent(piece: &Piece) -> Extent {
         length: piece.len,
         permission: Permission::ReadWrite,
     }
-}
-
-/// How a command that failed leaves the card.
-fn failure_of(card: &Card, error: &CommandError) -> Failure {
-    match card.is_dead() || error.contradicts_the_driver() {
-        true => Failure::Unknown,
-        false => Failure::Unchanged,
-    }
-}
-
-/// Those of `ranges` which `stays` chooses. It is asked in order.
-fn keep(
-    ranges: &Sorted<Arc<Range>>,
-    mut stays: impl FnMut(&Arc<Range>) -> bool,
-) -> Result<Sorted<Arc<Range>>, NoMemory> {
-    let mut kept = Sorted::new();
-
-    for range in ranges.iter().filter(|range| stays(range)) {
-        kept.push(Arc::clone(range))?;
-    }
-    Ok(kept)
 }

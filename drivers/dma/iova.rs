@@ -96,7 +96,7 @@ impl BusRange {
             bus: state.addr,
             state: Opaque::new(state),
         };
-        Ok(Arc::new(range, GFP_KERNEL)?)
+        Ok(Arc::new(range, GFP_KERNEL_ACCOUNT)?)
     }
 }
 
@@ -159,7 +159,7 @@ impl Linked {
             count += 1;
         }
         let range = BusRange::new(dev, usize::try_from(size)?)?;
-        let mut mappings = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut mappings = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
         let mut offset = 0;
 
         for (phys, len) in pieces {
@@ -186,7 +186,7 @@ impl Linked {
                 len,
                 direction,
             };
-            mappings.push(mapping, GFP_KERNEL)?;
+            mappings.push(mapping, GFP_KERNEL_ACCOUNT)?;
             offset += len;
         }
         // SAFETY: By the type invariant of `BusRange`; all of it is linked.

@@ -13,15 +13,13 @@ use super::{
     shadow::{
         Batch,
         Extent,
+        Plan,
         PlanError,
         Shadow, //
     },
-    sorted::{
-        Keyed,
-        Sorted, //
-    },
+    sorted::Sorted,
+    space::Commands, //
 };
-use crate::wire;
 
 /// How a change failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,57 +66,51 @@ pub(crate) fn covers(
     })
 }
 
-/// Has the card translate only `kept`, a part of the ranges that it translates now. Where it has no room for that,
-/// which takes one more extent for each hole, it keeps less: see [`narrow()`]. Returns what it keeps then, or [`None`]
-/// if that is all of `kept`.
-///
-/// `extent` says what a range is; the extent's address is the range's key. `send` is that of [`Shadow::apply()`], and
-/// `failure` says how one of its errors leaves the card.
+/// Has the card translate only `kept`, which comes sorted: parts of the extents that it translates now, and what waits
+/// to be translated again. Where it has no room for that, because each hole takes one more extent, it keeps less: see
+/// [`narrow()`]. Returns whether it translates all of `kept`.
 ///
 /// # Errors
 ///
-/// There is no memory, or what `send` fails with. The shadow has not changed then.
-pub(crate) fn withdraw<T: Keyed + Clone, E: From<PlanError>>(
+/// There is no memory, or what a command fails with. The shadow has not changed then.
+pub(super) fn withdraw<C: Commands, I: Iterator<Item = Extent>>(
     shadow: &mut Shadow,
-    kept: &Sorted<T>,
-    extent: impl Fn(&T) -> Extent,
-    batch: &mut Batch,
-    mut send: impl FnMut(u16, u64, &[wire::Extent]) -> Result<u64, E>,
-    failure: impl Fn(&E) -> Failure,
-) -> Result<Option<Sorted<T>>, E> {
-    let plan = shadow.plan_all(kept.iter().map(&extent))?;
-    match shadow.apply(plan, batch, &mut send) {
-        Ok(()) => return Ok(None),
-        Err(error) if failure(&error) == Failure::Unknown => return Err(error),
+    kept: impl Fn() -> I,
+    card: &mut C,
+) -> Result<bool, C::Error> {
+    let mut batch = Batch::new(card.batch()).map_err(PlanError::from)?;
+    let plan = shadow.plan_all(kept())?;
+    let mut apply = |shadow: &mut Shadow, plan: Plan, card: &mut C| {
+        shadow.apply(plan, &mut batch, |flags, generation, changes| {
+            card.update(flags, generation, changes)
+        })
+    };
+
+    match apply(shadow, plan, card) {
+        Ok(()) => return Ok(true),
+        Err(error) if card.failure(&error) == Failure::Unknown => return Err(error),
         Err(_) => (),
     }
-
-    let narrow = narrow(shadow.extents(), kept, &extent).map_err(PlanError::from)?;
-    let plan = shadow.plan_all(narrow.iter().map(&extent))?;
-    shadow.apply(plan, batch, &mut send)?;
-    Ok(Some(narrow))
+    let narrow = narrow(shadow.extents(), kept()).map_err(PlanError::from)?;
+    let plan = shadow.plan_all(narrow.iter().copied())?;
+    apply(shadow, plan, card)?;
+    Ok(false)
 }
 
 /// Chooses of `kept` what takes no more extents than the card has now: of each extent, the longest run of ranges
-/// that stay in a row. The ranges of `kept` are parts of the extents in `held`.
-fn narrow<T: Keyed + Clone>(
+/// that stay in a row. Each of `kept` is a part of an extent in `held`, or waits: then it lies outside of all of them.
+fn narrow(
     held: &Sorted<Extent>,
-    kept: &Sorted<T>,
-    extent: impl Fn(&T) -> Extent,
-) -> Result<Sorted<T>, NoMemory> {
+    kept: impl Iterator<Item = Extent>,
+) -> Result<Sorted<Extent>, NoMemory> {
     let mut narrow = Sorted::new();
+    let mut kept = kept.peekable();
 
     for whole in held.iter() {
-        let inside = || {
-            kept.iter_from(kept.find(whole.iova))
-                .take_while(|range| range.key() <= whole.last())
-        };
-        let Some(longest) = longest_run(inside().map(&extent)) else {
-            continue;
-        };
-        let in_run = |range: &&T| (longest.iova..=longest.last()).contains(&range.key());
-        for range in inside().filter(in_run) {
-            narrow.push(range.clone())?;
+        while kept.next_if(|extent| extent.iova < whole.iova).is_some() {}
+        let inside = core::iter::from_fn(|| kept.next_if(|extent| extent.iova <= whole.last()));
+        if let Some(longest) = longest_run(inside) {
+            narrow.push(longest)?;
         }
     }
     Ok(narrow)

@@ -40,3 +40,8 @@ pub(crate) fn insert<T>(list: &mut List<T>, index: usize, element: T) -> bool {
 pub(crate) fn remove<T>(list: &mut List<T>, index: usize) -> Option<T> {
     list.remove(index).ok()
 }
+
+/// Drops the elements that `stays` doesn't choose. It is asked once for each, in order. Allocates nothing.
+pub(crate) fn retain<T>(list: &mut List<T>, mut stays: impl FnMut(&T) -> bool) {
+    list.retain(|element| stays(element));
+}

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! One range of memory that an address space maps: what it costs the host.
+//!
+//! How many ranges there are is up to a process, so all memory for them is accounted to whoever has it allocated.
 
 use super::{
     shadow::{
@@ -8,6 +10,7 @@ use super::{
         Permission, //
     },
     sorted::Keyed,
+    space::Ranged, //
 };
 use crate::{
     dma::{
@@ -22,6 +25,7 @@ use crate::{
     },
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     device::{
         self,
         Bound, //
@@ -115,10 +119,10 @@ impl Range {
         maps: &[Map],
         info: &Info,
     ) -> Result<KVVec<Arc<Self>>> {
-        let mut run = KVVec::with_capacity(maps.len(), GFP_KERNEL)?;
-        let mut ranges = KVVec::with_capacity(maps.len(), GFP_KERNEL)?;
+        let mut run = KVVec::with_capacity(maps.len(), GFP_KERNEL_ACCOUNT)?;
+        let mut ranges = KVVec::with_capacity(maps.len(), GFP_KERNEL_ACCOUNT)?;
         for map in maps {
-            run.push(Unmapped::new(map, info)?, GFP_KERNEL)?;
+            run.push(Unmapped::new(map, info)?, GFP_KERNEL_ACCOUNT)?;
         }
 
         let pieces = run
@@ -135,13 +139,13 @@ impl Range {
                 for mapping in linked {
                     let range = run.next().ok_or(EINVAL)?;
                     let range = Self::new(range, Mapped::Linked(mapping), info)?;
-                    ranges.push(range, GFP_KERNEL)?;
+                    ranges.push(range, GFP_KERNEL_ACCOUNT)?;
                 }
             }
             // Then each gets what there is.
             Err(_) => {
                 for range in run {
-                    ranges.push(Self::map_alone(dev, range, info)?, GFP_KERNEL)?;
+                    ranges.push(Self::map_alone(dev, range, info)?, GFP_KERNEL_ACCOUNT)?;
                 }
             }
         }
@@ -176,17 +180,7 @@ impl Range {
         if !extent.is_valid(info.iova_bits, info.bus_bits) {
             return Err(EIO);
         }
-        Ok(Arc::new(range, GFP_KERNEL)?)
-    }
-
-    /// Last I/O virtual address.
-    pub(super) fn last(&self) -> u64 {
-        self.extent.last()
-    }
-
-    /// What the card has to translate.
-    pub(super) fn extent(&self) -> Extent {
-        self.extent
+        Ok(Arc::new(range, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Whether this is what `map` asks for.
@@ -203,6 +197,12 @@ impl Range {
 impl Keyed for Arc<Range> {
     fn key(&self) -> u64 {
         self.extent.iova
+    }
+}
+
+impl Ranged for Arc<Range> {
+    fn extent(&self) -> Extent {
+        self.extent
     }
 }
 

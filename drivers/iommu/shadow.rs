@@ -209,8 +209,10 @@ pub(crate) enum PlanError {
     NoMemory,
     /// Addresses are to be translated twice.
     Overlap,
-    /// The range is none, or not one of pages.
+    /// The range is none, or not one of pages, or only a part of one.
     Invalid,
+    /// The address space has another owner.
+    Busy,
 }
 
 impl From<NoMemory> for PlanError {

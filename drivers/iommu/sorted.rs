@@ -230,6 +230,23 @@ impl<T: Keyed> Sorted<T> {
         Some(element)
     }
 
+    /// Drops the elements that `stays` doesn't choose. It is asked once for each, in order. Allocates nothing.
+    pub(crate) fn retain(&mut self, mut stays: impl FnMut(&T) -> bool) {
+        for chunk in self.chunks.iter_mut() {
+            let before = chunk.len();
+            list::retain(chunk, &mut stays);
+            self.len -= before - chunk.len();
+        }
+        list::retain(&mut self.chunks, |chunk| !chunk.is_empty());
+        let mut chunk = 0;
+        while chunk < self.chunks.len() {
+            let before = self.chunks.len();
+            self.join(chunk);
+            // One that has grown may be short yet.
+            chunk += usize::from(self.chunks.len() == before);
+        }
+    }
+
     /// Makes one chunk of this one and the next if they are short.
     fn join(&mut self, chunk: usize) {
         let length = |chunk| self.chunks.get(chunk).map(|chunk: &List<T>| chunk.len());

@@ -192,9 +192,9 @@ impl<'a> Space<'a> {
         self.space.dma_unmap(self.card.card(), range)
     }
 
-    /// Makes the address space translate again what was kept when it was blocked.
+    /// Makes the address space translate again what a failure has taken from a process, as when a queue starts.
     pub(super) fn restore(&mut self) -> Result<(), MapError> {
-        self.space.restore(self.card.card())
+        self.space.restore(self.card.card(), false)
     }
 
     /// Has the card refuse the next `count` updates for want of room.

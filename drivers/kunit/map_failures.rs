@@ -123,8 +123,8 @@ mod tests {
         space.map(&pages, &[(1, 0), (9, 2)])
     }
 
-    /// A hole takes an extent more. Where there is no room for it, the longer side stays, and the memory of the other goes
-    /// back.
+    /// A hole takes an extent more. Where there is no room for it, the longer side stays, and the other waits with its
+    /// memory until there is room at a start.
     #[test]
     fn hole_that_has_no_room_keeps_the_longer_side() -> Result {
         let parent = Parent::new()?;
@@ -138,20 +138,89 @@ mod tests {
         let rest = [(1, 0), (3, 2), (4, 3)];
         check!(space.fail_to_map(&pages, &rest)? == Some((ENOSPC, InForce::Rest)));
         let trace = trace::take();
-        check!(
-            trace.steps()
-                == [
-                    UPDATE,
-                    UPDATE,
-                    UPDATE,
-                    Step::Unmap,
-                    Step::Put,
-                    Step::Unmap,
-                    Step::Put
-                ]
-        );
-        check!(space.space.extents().len() == 1 && pages.refs(0) == 3);
+        check!(trace.steps() == [UPDATE, UPDATE, UPDATE, Step::Unmap, Step::Put]);
+        // All that was to stay is held, translated or not; what was removed has gone back.
+        check!(space.space.extents().len() == 1 && pages.refs(0) == 4);
         check!(space.is(AddressSpaceMode::Translated));
+        // As long as there is no room it waits, and no queue starts.
+        space.fill(1);
+        check!(space
+            .restore()
+            .is_err_and(|failure| failure.error == ENOSPC && failure.in_force == InForce::OldMap));
+        check!(space.space.extents().len() == 1 && pages.refs(0) == 4);
+        check!(space.restore().is_ok());
+        check!(space.space.extents().len() == 2 && pages.refs(0) == 4);
+        trace::take();
+        check!(space.restore().is_ok());
+        check!(trace::take().steps().is_empty());
+        Ok(())
+    }
+
+    /// What waits belongs to its owner: when that lets go of it, it goes, and never comes back.
+    #[test]
+    fn what_waits_can_be_unmapped() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::folio(2)?;
+        let mut space = Space::new(&parent)?;
+
+        space.map(&pages, &[(1, 0), (2, 1), (3, 2), (4, 3)])?;
+        space.fill(2);
+        check!(
+            space.fail_to_map(&pages, &[(1, 0), (3, 2), (4, 3)])? == Some((ENOSPC, InForce::Rest))
+        );
+        check!(pages.refs(0) == 4);
+        // The card has let go of it already, so that takes no command.
+        trace::take();
+        space.map(&pages, &[(3, 2), (4, 3)])?;
+        check!(trace::take().steps() == [Step::Unmap, Step::Put]);
+        check!(pages.refs(0) == 3);
+        check!(space.restore().is_ok());
+        check!(space.space.extents().len() == 1);
+
+        // So it is if the whole address space is blocked, and remains so.
+        space.fill(3);
+        check!(space.fail_to_map(&pages, &[(3, 2)])? == Some((ENOSPC, InForce::Nothing)));
+        check!(pages.refs(0) == 2);
+        check!(space.space.reset_map(space.card.card()).is_ok());
+        check!(pages.refs(0) == 1);
+        check!(space.restore().is_ok());
+        check!(space.is(AddressSpaceMode::Identity));
+        Ok(())
+    }
+
+    /// Nothing is mapped after a failed `.reset_map`, and the next owner may want it 1:1: that is tried once more when a
+    /// queue starts which may run untranslated.
+    #[test]
+    fn refused_reset_map_is_repaired_at_the_start() -> Result {
+        let parent = Parent::new()?;
+        let pages = Pages::single(0)?;
+        let mut space = Space::new(&parent)?;
+        let refuse = |space: &Space<'_>| {
+            let answer = Answer::Refused(ErrorCode::Busy);
+            space
+                .card
+                .cp(|cp| cp.answer(Opcode::AddressSpaceSetMode, answer));
+        };
+
+        space.map(&pages, &[(1, 0)])?;
+        refuse(&space);
+        check!(space
+            .space
+            .reset_map(space.card.card())
+            .is_err_and(|failure| failure.in_force == InForce::Nothing));
+        check!(space.is(AddressSpaceMode::Blocked) && pages.refs(0) == 1);
+        // No process gets there, and the kernel only if the card plays along.
+        trace::take();
+        check!(space.restore().is_ok());
+        check!(trace::take().steps().is_empty());
+        refuse(&space);
+        check!(space.space.restore(space.card.card(), true).is_err());
+        check!(space.is(AddressSpaceMode::Blocked));
+        check!(space.space.restore(space.card.card(), true).is_ok());
+        check!(space.is(AddressSpaceMode::Identity));
+        trace::take();
+        check!(space.space.restore(space.card.card(), true).is_ok());
+        check!(trace::take().steps().is_empty());
         Ok(())
     }
 

@@ -113,7 +113,7 @@ fn change_map(
                 ),
                 InForce::Rest => dev_err!(
                     dev.as_ref(),
-                    "address space {} could not be updated: {:?}; only what was to be removed is gone, and nothing was added; the device needs a reset and its owner should map all again ({})\n",
+                    "address space {} could not be updated: {:?}; only what was to be removed is gone for good, and nothing was added; the device needs a reset, and does not start again without the rest ({})\n",
                     asid,
                     error,
                     count

@@ -55,9 +55,9 @@ impl NetDevice {
     ///
     /// # Errors
     ///
-    /// What [`AddressSpace::restore()`] fails with; `EPERM` if one of its address spaces was not mapped by its owner, or nobody looks after what its owner lets the
-    /// card reach, `EINVAL` if its set-up isn't usable,
-    /// `EIO` if the card is dead.
+    /// What [`AddressSpace::restore()`] fails with; `EPERM` if one of its address spaces was not mapped by its owner, or
+    /// nobody looks after what its owner lets the card reach, `EINVAL` if its set-up isn't usable, `EIO` if the card is
+    /// dead.
     pub(super) fn start_queue(
         &self,
         state: &mut VirtioState,
@@ -85,11 +85,14 @@ impl NetDevice {
             true => None,
             false => Some(self.space(high)?.lock()),
         };
-        // What a failure has taken from a process persists until it starts its device again.
-        let guards = [Some(&mut low_space), high_space.as_mut()];
-        for guard in guards.into_iter().flatten() {
+        // What a failure has taken from a process is back from here on, or the queue doesn't start.
+        let guards = [
+            Some((low, &mut low_space)),
+            high_space.as_mut().map(|space| (high, space)),
+        ];
+        for (asid, guard) in guards.into_iter().flatten() {
             if let Some(space) = (**guard).as_mut() {
-                space.restore(&self.card).map_err(|failure| failure.error)?;
+                self.restore(idx, asid, space, allow_identity)?;
             }
         }
         let low_space = low_space.as_ref().ok_or(ENODEV)?;
@@ -154,6 +157,34 @@ impl NetDevice {
         commands::queue_enable(&self.card, self.number, &enable)?;
         vq.started();
         Ok(())
+    }
+
+    /// Undoes what a failed map operation has left behind in an address space that queue `idx` is to run through.
+    fn restore(
+        &self,
+        idx: u16,
+        asid: u32,
+        space: &mut AddressSpace,
+        allow_identity: bool,
+    ) -> Result {
+        space
+            .restore(&self.card, allow_identity)
+            .map_err(|failure| {
+                // A dead card has been reported.
+                let reported = self.card.is_dead();
+                if let Some(count) = self.complaints.count().filter(|_| !reported) {
+                    dev_err!(
+                        self.card.dev(),
+                        "device {} queue {} not started: address space {} lacks what a failure has taken from it, and the card does not give it back: {:?}; make room on the card or unmap some of it, then reset the device and start it again ({})\n",
+                        self.number,
+                        idx,
+                        asid,
+                        failure.error,
+                        count
+                    );
+                }
+                failure.error
+            })
     }
 
     /// Fails with `EPERM` unless the owner of queue `idx` has mapped the address space.

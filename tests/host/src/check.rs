@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Sequences of map operations with failures, carried out three times: by the driver's shadow, by a card that stages
-//! and commits, and by a naive model that knows single pages. After every step all three have to agree.
+//! Sequences of map operations with failures, carried out three times: by the driver's address space, by a card that stages
+//! and commits, and by a naive model that knows single pages. After every step all three have to agree, and memory must
+//! not have gone back to its owner while the card translates to it.
 //!
 //! The property tests make such sequences at random, the fuzzer from bytes ([`decode()`]).
 
@@ -12,16 +13,19 @@ pub use card::CommandFault;
 pub use decode::decode;
 
 use crate::iommu::{
-    fallback::{self, may_serve_on, Failure},
+    fallback::Failure,
     list,
-    shadow::{lacks, Batch, Extent, Permission, PlanError, Shadow},
+    shadow::{lacks, Extent, Permission, PlanError},
     sorted::{Keyed, Sorted},
+    space::{Commands, InForce, Owner, Ranged, Space},
 };
 use crate::wire::{
     self, AddressSpaceMode, ErrorCode, ExtentOperation, UPDATE_BEGIN, UPDATE_COMMIT,
 };
 use card::{Card, CommandError, Table};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 const PAGE: u64 = wire::IOMMU_PAGE_SIZE;
 
@@ -43,16 +47,18 @@ pub struct Piece {
 pub enum Operation {
     /// `.dma_map`
     Map(Piece),
-    /// `.dma_unmap`: the first page, and how many.
+    /// `.dma_unmap`: the first page, and how many, and the rest of the ranges that they are in.
     Unmap(u64, u64),
+    /// The same of these pages only, which fails if they are a part of a range.
+    UnmapPart(u64, u64),
     /// `.set_map` of these pieces; what overlaps an earlier one is left out.
     SetMap(Vec<Piece>),
     /// `.set_map` of what is held with a piece more.
     SetMapWith(Piece),
-    /// `.set_map` of what is held without some pages.
+    /// `.set_map` of what is held without the ranges that these pages are in.
     SetMapWithout(u64, u64),
-    /// `.reset`
-    Reset,
+    /// `.reset`, and then a start by the owner; by the kernel with this.
+    Restart { allow_identity: bool },
     /// `.reset_map`
     ResetMap,
 }
@@ -64,6 +70,8 @@ pub enum Fault {
     Command(u32, CommandFault),
     /// An allocation, counted from 0.
     Allocation(u32),
+    /// Other owners have taken all the room on the card that isn't this one's, until the step ends.
+    Full,
 }
 
 /// A sequence.
@@ -93,25 +101,44 @@ impl Piece {
     }
 }
 
-/// Adds pages, unless one of them is there already.
-fn with(pages: &Pages, piece: Piece) -> Option<Pages> {
-    let mut pages = pages.clone();
+/// What a process is to have: pages in a row by the first one, each with its target.
+type Model = BTreeMap<u64, Vec<(u64, u8)>>;
+
+/// The pages of all ranges.
+fn pages_of(ranges: &Model) -> Pages {
+    let pages = |(&first, range): (&u64, &Vec<_>)| (first..).zip(range.clone()).collect::<Vec<_>>();
+    ranges.iter().flat_map(pages).collect()
+}
+
+/// Adds a range, unless one of its pages is there already.
+fn with(ranges: &Model, piece: Piece) -> Option<Model> {
+    let pages = pages_of(ranges);
+    let mut ranges = ranges.clone();
     let fits = piece.pages().all(|(page, _)| !pages.contains_key(&page));
-    pages.extend(piece.pages());
-    fits.then_some(pages)
+    let first = piece.pages().next()?.0;
+    ranges.insert(first, piece.pages().map(|(_, to)| to).collect());
+    fits.then_some(ranges)
 }
 
-fn without(pages: &Pages, page: u64, count: u64) -> Pages {
+/// The first page that is meant, and the one behind the last.
+fn bounds(page: u64, count: u64) -> (u64, u64) {
     let first = page % PAGES;
-    let gone = first..(first + count.max(1)).min(PAGES);
-    let rest = pages.iter().filter(|(page, _)| !gone.contains(page));
-    rest.map(|(page, to)| (*page, *to)).collect()
+    (first, (first + count.max(1)).min(PAGES))
 }
 
-/// What both have, with the same target.
-fn common(left: &Pages, right: &Pages) -> Pages {
-    let both = left.iter().filter(|(page, to)| right.get(page) == Some(to));
-    both.map(|(page, to)| (*page, *to)).collect()
+/// Takes away the ranges that these pages are in.
+fn without(ranges: &Model, page: u64, count: u64) -> Model {
+    let (first, end) = bounds(page, count);
+    let mut ranges = ranges.clone();
+    ranges.retain(|start, range| *start >= end || start + range.len() as u64 <= first);
+    ranges
+}
+
+/// What both have in the same way.
+fn common(left: &Model, right: &Model) -> Model {
+    let mut both = left.clone();
+    both.retain(|first, range| right.get(first) == Some(range));
+    both
 }
 
 /// Why an operation failed.
@@ -150,27 +177,84 @@ impl From<CommandError> for Error {
     }
 }
 
-/// A page as a range that is mapped.
-#[derive(Clone)]
-struct Single {
-    page: u64,
-    to: (u64, u8),
+/// A range that is mapped, with a reference to each of its pages.
+struct Held {
+    range: Vec<(u64, u8)>,
     extent: Extent,
+    card: Rc<RefCell<Card>>,
 }
 
-impl Keyed for Single {
+impl Drop for Held {
+    fn drop(&mut self) {
+        let pages = (self.extent.bus / PAGE..).take(self.range.len());
+        self.card.borrow_mut().unpin(pages);
+    }
+}
+
+impl Keyed for Rc<Held> {
     fn key(&self) -> u64 {
         self.extent.iova
     }
 }
 
-/// Shadow, card and model.
+impl Ranged for Rc<Held> {
+    fn extent(&self) -> Extent {
+        self.extent
+    }
+}
+
+/// The way to the card.
+struct Asked(Rc<RefCell<Card>>);
+
+impl Commands for Asked {
+    type Error = Error;
+
+    fn batch(&self) -> u16 {
+        self.0.borrow().max_batch
+    }
+
+    fn update(
+        &mut self,
+        flags: u16,
+        generation: u64,
+        changes: &[wire::Extent],
+    ) -> Result<u64, Error> {
+        Ok(self.0.borrow_mut().update(flags, generation, changes)?)
+    }
+
+    fn set_mode(&mut self, mode: AddressSpaceMode) -> Result<u64, Error> {
+        Ok(self.0.borrow_mut().set_mode(mode)?)
+    }
+
+    fn failure(&self, error: &Error) -> Failure {
+        match self.0.borrow().dead {
+            true => Failure::Unknown,
+            false => error.failure(),
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.0.borrow_mut().dead = true;
+    }
+}
+
+/// The driver's address space, card and model.
 struct World {
     base: u64,
-    shadow: Shadow,
-    card: Card,
+    space: Space<Rc<Held>>,
+    card: Rc<RefCell<Card>>,
+    /// What the owner is to have.
+    ranges: Model,
+    /// What of it is translated.
     pages: Pages,
     mode: AddressSpaceMode,
+}
+
+impl Drop for World {
+    /// The card goes first, as when the driver gives the address space back.
+    fn drop(&mut self) {
+        self.card.borrow_mut().dead = true;
+    }
 }
 
 /// Carries a sequence out.
@@ -182,7 +266,7 @@ pub fn check(sequence: &Sequence) {
     let mut world = World::new(sequence);
     for (operation, fault) in &sequence.steps {
         world.step(operation, *fault);
-        if world.card.dead {
+        if world.card.borrow().dead {
             // As when the driver is bound to the card once more.
             world = World::new(sequence);
         }
@@ -194,9 +278,10 @@ impl World {
         let card = Card::new(sequence.limit.max(1), sequence.max_batch.max(1));
         Self {
             base: sequence.base,
-            shadow: Shadow::new(card.mode, card.generation),
+            space: Space::new(card.mode, card.generation),
             mode: card.mode,
-            card,
+            card: Rc::new(RefCell::new(card)),
+            ranges: Model::new(),
             pages: Pages::new(),
         }
     }
@@ -211,14 +296,17 @@ impl World {
         }
     }
 
-    /// The pages as ranges.
-    fn singles(&self, pages: &Pages) -> Vec<Single> {
-        let single = |(&page, &to)| Single {
-            page,
-            to,
-            extent: self.extent(page, to, 1),
-        };
-        pages.iter().map(single).collect()
+    /// Takes references to the pages of a range.
+    fn hold(&self, first: u64, range: &[(u64, u8)]) -> Rc<Held> {
+        let count = range.len() as u64;
+        let extent = self.extent(first, range[0], count);
+        let pages = (extent.bus / PAGE..).take(range.len());
+        self.card.borrow_mut().pin(pages);
+        Rc::new(Held {
+            range: range.to_vec(),
+            extent,
+            card: Rc::clone(&self.card),
+        })
     }
 
     /// What the card should hold for these pages: the model's own way to merge, page by page.
@@ -241,230 +329,262 @@ impl World {
     }
 
     fn step(&mut self, operation: &Operation, fault: Option<Fault>) {
-        let old = self.pages.clone();
-        let old_table = self.table(&old);
-        let (old_mode, old_generation) = (self.mode, self.card.generation);
-        self.card.updates.clear();
-        self.card.commands = 0;
-        self.card.fault = None;
-        list::fail_after(None);
-        match fault {
-            Some(Fault::Command(turn, fault)) => self.card.fault = Some((turn, fault)),
-            Some(Fault::Allocation(turn)) => list::fail_after(Some(turn)),
-            None => (),
+        let (old, old_pages, old_mode) = (self.ranges.clone(), self.pages.clone(), self.mode);
+        let old_table = self.table(&old_pages);
+        let old_generation = {
+            let mut card = self.card.borrow_mut();
+            card.updates.clear();
+            card.commands = 0;
+            card.fault = None;
+            if let Some(Fault::Command(turn, fault)) = fault {
+                card.fault = Some((turn, fault));
+            }
+            card.generation
+        };
+        let limit = self.card.borrow().limit;
+        if matches!(fault, Some(Fault::Full)) {
+            self.card.borrow_mut().limit = old_table.len();
         }
+        // To have no room is no reason for anything else than to be refused room.
+        let fault = fault.filter(|fault| !matches!(fault, Fault::Full));
+        list::fail_after(match fault {
+            Some(Fault::Allocation(turn)) => Some(turn),
+            _ => None,
+        });
 
         let (result, wanted, removes) = self.carry_out(operation);
         list::fail_after(None);
-        let is_map = !matches!(operation, Operation::Reset | Operation::ResetMap);
-        // Whether all of the old map is in the new one, by the model.
-        let keeps = old.iter().all(|(page, to)| wanted.get(page) == Some(to));
+        self.mode = self.card.borrow().mode;
+        // What the first attempt was about.
+        let tried = match operation {
+            Operation::Unmap(..) | Operation::UnmapPart(..) => {
+                let stays = pages_of(&wanted);
+                let mut pages = old_pages.clone();
+                pages.retain(|page, _| stays.contains_key(page));
+                pages
+            }
+            _ => pages_of(&wanted),
+        };
+        let is_set_map = matches!(
+            operation,
+            Operation::SetMap(_) | Operation::SetMapWith(_) | Operation::SetMapWithout(..)
+        );
 
         match result {
-            Ok(()) if !is_map => (),
             Ok(()) => {
-                let always = matches!(
-                    operation,
-                    Operation::SetMap(_) | Operation::SetMapWith(_) | Operation::SetMapWithout(..)
-                );
-                let sent = self.check_updates(&old_table, &self.table(&wanted), true);
-                let needed = old != wanted || (always && old_mode != AddressSpaceMode::Translated);
-                assert_eq!(sent, needed, "sent {sent}, needed {needed}: {operation:?}");
-                if sent {
-                    self.mode = AddressSpaceMode::Translated;
+                let is_gone = match operation {
+                    Operation::ResetMap => true,
+                    // The last range takes its owner along.
+                    Operation::Unmap(..) | Operation::UnmapPart(..) => {
+                        wanted.is_empty() && !old.is_empty()
+                    }
+                    Operation::Restart { allow_identity } => {
+                        *allow_identity && old.is_empty() && old_mode == AddressSpaceMode::Blocked
+                    }
+                    _ => false,
+                };
+                let mode = match (is_gone, operation) {
+                    (true, _) => AddressSpaceMode::Identity,
+                    (_, Operation::Map(_)) => AddressSpaceMode::Translated,
+                    (_, Operation::Restart { .. }) if !old.is_empty() => {
+                        AddressSpaceMode::Translated
+                    }
+                    _ if is_set_map => AddressSpaceMode::Translated,
+                    _ => old_mode,
+                };
+                assert_eq!(self.mode, mode, "after {operation:?}");
+                self.pages = match mode {
+                    AddressSpaceMode::Translated => tried,
+                    _ => Pages::new(),
+                };
+                self.ranges = wanted;
+                let table = self.table(&self.pages);
+                let needed = mode == AddressSpaceMode::Translated
+                    && (old_table != table || old_mode != mode);
+                let transactions = self.transactions();
+                assert_eq!(transactions.len(), usize::from(needed), "{operation:?}");
+                for transaction in transactions {
+                    self.check_changes(&transaction, &old_table, &table, true);
                 }
-                self.pages = wanted;
+                if !needed && !is_gone {
+                    assert_eq!(
+                        self.card.borrow().commands,
+                        0,
+                        "{operation:?} needs no command"
+                    );
+                }
             }
-            Err(error) => {
+            Err((error, in_force)) => {
                 let no_space = Error::Command(CommandError::Refused(ErrorCode::NoSpace));
-                let full = self.table(&wanted).len() > self.card.limit;
+                let full = self.table(&tried).len() > self.card.borrow().limit;
                 let overlaps =
                     matches!(operation, Operation::Map(piece) if with(&old, *piece).is_none());
+                let tears = matches!(operation, Operation::UnmapPart(page, count) if {
+                    let (first, end) = bounds(*page, *count);
+                    let gone = pages_of(&old).len() - pages_of(&wanted).len();
+                    gone > pages_of(&old).range(first..end).count()
+                });
                 assert!(
                     fault.is_some()
                         || overlaps && error == Error::Plan(PlanError::Overlap)
+                        || tears && error == Error::Plan(PlanError::Invalid)
                         || full && error == no_space,
                     "{operation:?} failed for no reason: {error:?}"
                 );
-                if is_map {
-                    self.check_updates(&old_table, &self.table(&wanted), false);
-                }
-                let stale = Error::Command(CommandError::Refused(ErrorCode::StaleGeneration));
-                let blocked = self.mode == AddressSpaceMode::Blocked && self.pages.is_empty();
-                assert!(keeps || removes || !is_map);
-                if blocked || self.card.dead {
-                    assert!(
-                        fault.is_some() || common(&old, &wanted).is_empty(),
-                        "blocked after {operation:?}: {error:?}"
-                    );
-                } else if !is_map || error == stale {
-                    panic!("still open after {operation:?}: {error:?}");
-                } else if removes {
-                    self.check_rest(&old, &common(&old, &wanted), fault);
-                } else {
-                    assert_eq!(self.pages, old, "a failed addition has changed the map");
-                    assert_eq!(self.mode, old_mode);
-                    assert_eq!(self.card.live, old_table);
-                    assert_eq!(self.card.generation, old_generation);
+                // What was to stay is to be had again, whatever happens to a card that lives.
+                self.ranges = match removes {
+                    true => common(&old, &wanted),
+                    false => old.clone(),
+                };
+                match in_force {
+                    InForce::OldMap => {
+                        assert!(!removes && error.failure() == Failure::Unchanged);
+                        assert_eq!(self.card.borrow().generation, old_generation);
+                        let table = self.table(&tried);
+                        for transaction in self.transactions() {
+                            self.check_changes(&transaction, &old_table, &table, false);
+                        }
+                        assert_eq!(self.mode, old_mode);
+                        // Nothing else than the model's old pages; see `agree()`.
+                    }
+                    InForce::Rest => {
+                        assert!(removes && error.failure() == Failure::Unchanged);
+                        self.check_rest(&old_pages, fault);
+                        let last = self.transactions().pop();
+                        let table = self.table(&self.pages);
+                        if let Some(last) = last.filter(|_| table != old_table) {
+                            self.check_changes(&last, &old_table, &table, true);
+                        }
+                    }
+                    InForce::Nothing => {
+                        let was_blocked = old_mode == AddressSpaceMode::Blocked;
+                        assert!(
+                            fault.is_some() || self.ranges.is_empty() || was_blocked,
+                            "blocked after {operation:?}: {error:?}"
+                        );
+                        assert!(
+                            self.card.borrow().dead || self.mode == AddressSpaceMode::Blocked,
+                            "still open after {operation:?}: {error:?}"
+                        );
+                        self.pages.clear();
+                    }
                 }
             }
-        }
-        if matches!(operation, Operation::Reset) {
-            assert_eq!(self.card.commands, 0, "a reset has sent commands");
         }
         self.agree();
+        self.card.borrow_mut().limit = limit;
     }
 
-    /// Does what the driver does, with the same functions. Returns what came of it, what should have, and whether
-    /// something was to be removed.
-    fn carry_out(&mut self, operation: &Operation) -> (Result<(), Error>, Pages, bool) {
-        let held = self.pages.clone();
+    /// Does what the driver does, with the same functions. Returns what came of it, which ranges there should be, and
+    /// whether something was to be removed.
+    fn carry_out(&mut self, operation: &Operation) -> (Result<(), (Error, InForce)>, Model, bool) {
+        let held = self.ranges.clone();
+        let mut asked = Asked(Rc::clone(&self.card));
         let (result, wanted, removes) = match operation {
-            Operation::Reset => return (Ok(()), held, false),
-            Operation::ResetMap => {
-                let result = self.set_mode(AddressSpaceMode::Identity);
-                (result.map_err(Error::from), Pages::new(), true)
+            Operation::Restart { allow_identity } => {
+                let result = self.space.restore(&mut asked);
+                let result = result.and_then(|()| match allow_identity {
+                    true => self.space.restore_default(&mut asked),
+                    false => Ok(()),
+                });
+                (result, held, false)
             }
+            Operation::ResetMap => (self.space.reset(&mut asked), Model::new(), true),
             Operation::Map(piece) => {
-                let (wanted, result) = match with(&held, *piece) {
-                    Some(wanted) => (wanted, self.map(*piece)),
-                    None => {
-                        let result = self.map(*piece);
-                        assert!(result.is_err(), "mapped twice");
-                        (held.clone(), result)
-                    }
-                };
-                (result, wanted, false)
+                let (first, count) = (piece.pages().next(), piece.pages().count() as u64);
+                let (first, to) = first.expect("a piece has a page");
+                let extent = self.extent(first, to, count);
+                let wanted = with(&held, *piece);
+                let free = self.space.check_free(extent.iova, extent.last());
+                assert_eq!(free.is_ok(), wanted.is_some(), "mapped twice");
+                let range = piece.pages().map(|(_, to)| to).collect::<Vec<_>>();
+                let range = self.hold(first, &range);
+                (
+                    self.space.add(&mut asked, range),
+                    wanted.unwrap_or(held),
+                    false,
+                )
             }
             Operation::Unmap(page, count) => {
                 let wanted = without(&held, *page, *count);
-                (self.unmap(*page, *count), wanted, true)
+                let gone = held.iter().filter(|(first, _)| !wanted.contains_key(first));
+                let ends = gone.map(|(first, range)| (*first, first + range.len() as u64));
+                let (mut first, mut end) = bounds(*page, *count);
+                for ends in ends {
+                    (first, end) = (first.min(ends.0), end.max(ends.1));
+                }
+                (self.unmap(&mut asked, first, end), wanted, true)
+            }
+            Operation::UnmapPart(page, count) => {
+                let (first, end) = bounds(*page, *count);
+                let wanted = without(&held, *page, *count);
+                (self.unmap(&mut asked, first, end), wanted, true)
             }
             Operation::SetMap(pieces) => {
-                let wanted = pieces.iter().fold(Pages::new(), |pages, piece| {
-                    with(&pages, *piece).unwrap_or(pages)
+                let wanted = pieces.iter().fold(Model::new(), |ranges, piece| {
+                    with(&ranges, *piece).unwrap_or(ranges)
                 });
-                self.set_map(wanted)
+                self.set_map(&mut asked, wanted)
             }
-            Operation::SetMapWith(piece) => self.set_map(with(&held, *piece).unwrap_or(held)),
-            Operation::SetMapWithout(page, count) => self.set_map(without(&held, *page, *count)),
+            Operation::SetMapWith(piece) => {
+                self.set_map(&mut asked, with(&held, *piece).unwrap_or(held))
+            }
+            Operation::SetMapWithout(page, count) => {
+                self.set_map(&mut asked, without(&held, *page, *count))
+            }
         };
 
-        if let Err(error) = &result {
-            // What the card holds after a removal that failed is not what was asked for.
-            let safe = may_serve_on(error.failure(), removes)
-                || (error.failure() == Failure::Unchanged && self.withdraw(&wanted));
-            if !safe && self.set_mode(AddressSpaceMode::Blocked).is_err() {
-                self.card.dead = true;
-                self.shadow.lost();
-                self.pages.clear();
-                self.mode = AddressSpaceMode::Blocked;
-            }
-        }
+        let result = result.map_err(|error| {
+            let base = self.base;
+            let in_force = self.space.failed(&mut asked, &error, removes, || {
+                |held: &Rc<Held>| {
+                    !removes || wanted.get(&(held.key() / PAGE - base)) == Some(&held.range)
+                }
+            });
+            (error, in_force)
+        });
         (result, wanted, removes)
     }
 
-    fn map(&mut self, piece: Piece) -> Result<(), Error> {
-        let count = piece.pages().count() as u64;
-        let (page, to) = piece.pages().next().expect("a piece has a page");
-        let mut batch = Batch::new(self.card.max_batch)?;
-        let plan = self.shadow.plan_add(self.extent(page, to, count))?;
-        let card = &mut self.card;
-        Ok(self
-            .shadow
-            .apply(plan, &mut batch, |flags, generation, changes| {
-                card.update(flags, generation, changes)
-            })?)
+    fn unmap(&mut self, asked: &mut Asked, first: u64, end: u64) -> Result<(), Error> {
+        let first_address = (self.base + first) * PAGE;
+        let last_address = first_address + ((end - first) * PAGE - 1);
+        self.space.remove(asked, first_address, last_address)
     }
 
-    fn unmap(&mut self, page: u64, count: u64) -> Result<(), Error> {
-        let page = page % PAGES;
-        let end = (page + count.max(1)).min(PAGES);
-        let first = (self.base + page) * PAGE;
-        let last = first + ((end - page) * PAGE - 1);
-        let mut batch = Batch::new(self.card.max_batch)?;
-        let plan = self.shadow.plan_remove(first, last)?;
-        let card = &mut self.card;
-        Ok(self
-            .shadow
-            .apply(plan, &mut batch, |flags, generation, changes| {
-                card.update(flags, generation, changes)
-            })?)
-    }
-
-    fn set_map(&mut self, wanted: Pages) -> (Result<(), Error>, Pages, bool) {
-        let held = self.singles(&self.pages);
-        let removes = lacks(
-            held.into_iter(),
-            self.singles(&wanted).into_iter(),
-            |a, b| a.to == b.to,
-        );
-        (self.try_set_map(&wanted), wanted, removes)
-    }
-
-    fn try_set_map(&mut self, wanted: &Pages) -> Result<(), Error> {
-        let mut batch = Batch::new(self.card.max_batch)?;
-        let singles = wanted
-            .iter()
-            .map(|(&page, &to)| self.extent(page, to, 1))
-            .collect::<Vec<_>>();
-        let plan = self.shadow.plan_all(singles.into_iter())?;
-        let card = &mut self.card;
-        Ok(self
-            .shadow
-            .apply(plan, &mut batch, |flags, generation, changes| {
-                card.update(flags, generation, changes)
-            })?)
-    }
-
-    /// Has the card keep what is held and wanted. Returns whether it did.
-    fn withdraw(&mut self, wanted: &Pages) -> bool {
-        let kept = common(&self.pages, wanted);
-        if self.mode != AddressSpaceMode::Translated || kept.is_empty() {
-            return false;
-        }
+    fn set_map(&mut self, asked: &mut Asked, wanted: Model) -> (Result<(), Error>, Model, bool) {
         let mut ranges = Sorted::new();
-        for range in self.singles(&kept) {
-            if ranges.push(range).is_err() {
-                return false;
+        let mut failed = None;
+        let mut holds = Vec::new();
+        for (&first, range) in &wanted {
+            let place = self.space.ranges().find((self.base + first) * PAGE);
+            let held = self.space.ranges().get(place);
+            let held = held
+                .filter(|held| held.key() == (self.base + first) * PAGE && &held.range == range);
+            let hold = match held {
+                Some(held) => Rc::clone(held),
+                None => self.hold(first, range),
+            };
+            holds.push(Rc::clone(&hold));
+            if failed.is_none() {
+                failed = ranges.push(hold).err();
             }
         }
-        let Ok(mut batch) = Batch::new(self.card.max_batch) else {
-            return false;
+        let removes = lacks(self.space.ranges().iter(), holds.iter(), |a, b| {
+            a.range == b.range
+        });
+        drop(holds);
+        let result = match failed {
+            Some(error) => Err(error.into()),
+            None => self.space.replace(asked, ranges),
         };
-        let old = self.table(&self.pages);
-        let asked = std::mem::take(&mut self.card.updates);
-        let card = &mut self.card;
-        let result = fallback::withdraw(
-            &mut self.shadow,
-            &ranges,
-            |range| range.extent,
-            &mut batch,
-            |flags, generation, changes| Ok::<_, Error>(card.update(flags, generation, changes)?),
-            Error::failure,
-        );
-        let done = match result {
-            Ok(narrow) => {
-                self.pages = match narrow {
-                    Some(narrow) => narrow.iter().map(|range| (range.page, range.to)).collect(),
-                    None => kept,
-                };
-                let begins = |update: &card::Update| update.flags & UPDATE_BEGIN != 0;
-                if let Some(last) = self.card.updates.iter().rposition(begins) {
-                    self.card.updates.drain(..last);
-                }
-                self.check_updates(&old, &self.table(&self.pages), true);
-                true
-            }
-            Err(_) => false,
-        };
-        self.card.updates = asked;
-        done
+        (result, wanted, removes)
     }
 
-    /// Checks what is left after a removal that failed: all that was to stay, if there was room for it, and else the
-    /// longest run of it in each extent that the card had.
-    fn check_rest(&self, old: &Pages, kept: &Pages, fault: Option<Fault>) {
+    /// Takes what is left after a removal that failed for the model's, and checks it: all that was to stay, if there was
+    /// room for it, and else the longest run of it in each extent that the card had.
+    fn check_rest(&mut self, old: &Pages, fault: Option<Fault>) {
+        let kept = pages_of(&self.ranges);
         let mut narrow = Pages::new();
         for whole in self.table(old).values() {
             let first = whole.iova.get() / PAGE - self.base;
@@ -478,46 +598,40 @@ impl World {
             }
             let most = runs.iter().map(Vec::len).max().unwrap_or(0);
             let longest = runs.iter().find(|run| run.len() == most);
-            narrow.extend(
-                longest
-                    .into_iter()
-                    .flatten()
-                    .map(|page| (*page, kept[page])),
-            );
+            let longest = longest.into_iter().flatten();
+            narrow.extend(longest.map(|page| (*page, kept[page])));
         }
-        let full = self.table(kept).len() > self.card.limit;
-        if fault.is_none() {
-            assert_eq!(&self.pages, if full { &narrow } else { kept });
-        } else {
-            assert!(
-                self.pages == narrow || self.pages == *kept,
-                "{:?} is neither {narrow:?} nor {kept:?}",
-                self.pages
-            );
-        }
-    }
-
-    fn set_mode(&mut self, mode: AddressSpaceMode) -> Result<(), CommandError> {
-        let generation = self.card.set_mode(mode)?;
-        self.shadow.set_mode(mode, generation);
-        self.pages.clear();
-        self.mode = mode;
-        Ok(())
-    }
-
-    /// Checks the form of a transaction, and that it is the smallest one. Returns whether there was one.
-    fn check_updates(&self, old: &Table, new: &Table, complete: bool) -> bool {
-        let updates = &self.card.updates;
-        let changes = || updates.iter().flat_map(|update| &update.changes);
-        let Some(last) = updates.len().checked_sub(1) else {
-            return false;
+        let is_all = match fault {
+            None => self.table(&kept).len() <= self.card.borrow().limit,
+            // The fault may have been what it had no room for.
+            Some(_) => self.card.borrow().live == self.table(&kept),
         };
+        self.pages = if is_all { kept } else { narrow };
+    }
+
+    /// The updates since the step began, cut where one begins a transaction.
+    fn transactions(&self) -> Vec<Vec<card::Update>> {
+        let mut transactions: Vec<Vec<card::Update>> = Vec::new();
+        for update in &self.card.borrow().updates {
+            if update.flags & UPDATE_BEGIN != 0 {
+                transactions.push(Vec::new());
+            }
+            let transaction = transactions.last_mut().expect("one that has begun");
+            transaction.push(update.clone());
+        }
+        transactions
+    }
+
+    /// Checks the form of a transaction, and that it is the smallest one.
+    fn check_changes(&self, updates: &[card::Update], old: &Table, new: &Table, complete: bool) {
+        let max_batch = usize::from(self.card.borrow().max_batch);
+        let changes = || updates.iter().flat_map(|update| &update.changes);
+        let last = updates.len() - 1;
         for (index, update) in updates.iter().enumerate() {
-            assert!(update.changes.len() <= usize::from(self.card.max_batch));
-            assert_eq!(update.flags & UPDATE_BEGIN != 0, index == 0);
+            assert!(update.changes.len() <= max_batch);
             assert!(update.flags & UPDATE_COMMIT == 0 || index == last);
             assert!(
-                index == last || update.changes.len() == usize::from(self.card.max_batch),
+                index == last || update.changes.len() == max_batch,
                 "a batch that isn't full"
             );
         }
@@ -545,30 +659,56 @@ impl World {
                 differ(old, new)
             );
         }
-        true
     }
 
     /// Checks that driver, card and model say the same.
     fn agree(&self) {
-        if self.card.dead {
-            assert_eq!(self.shadow.extents().len(), 0);
+        let (shadow, card) = (self.space.shadow(), self.card.borrow());
+        if card.dead {
+            assert_eq!((shadow.extents().len(), self.space.ranges().len()), (0, 0));
             return;
         }
-        let shadow: Vec<_> = self
-            .shadow
+        let held: Vec<_> = shadow
             .extents()
             .iter()
             .map(|extent| extent.to_wire(ExtentOperation::Add))
             .collect();
         let table = self.table(&self.pages);
         assert!(
-            shadow.iter().eq(table.values()),
-            "{shadow:?}, and not {table:?}"
+            held.iter().eq(table.values()),
+            "{held:?}, and not {table:?}"
         );
-        assert_eq!(self.card.live, table);
-        assert_eq!(self.card.mode, self.mode);
-        assert_eq!(self.shadow.mode(), self.mode);
-        assert_eq!(self.shadow.generation(), self.card.generation);
-        assert_eq!(self.shadow.digest(), self.card.digest());
+        assert_eq!(card.live, table);
+        assert_eq!(card.mode, self.mode);
+        assert_eq!(shadow.mode(), self.mode);
+        assert_eq!(shadow.generation(), card.generation);
+        assert_eq!(shadow.digest(), card.digest());
+
+        let all = pages_of(&self.ranges);
+        let listed: Vec<_> = (self.space.ranges().iter())
+            .map(|held| (held.key() / PAGE - self.base, &held.range))
+            .collect();
+        assert!(self
+            .ranges
+            .iter()
+            .map(|(first, range)| (*first, range))
+            .eq(listed));
+        assert!(
+            self.pages
+                .iter()
+                .all(|(page, to)| all.get(page) == Some(to)),
+            "what is translated has no owner"
+        );
+        assert!(!self.space.is_complete() || self.pages == all);
+        // Memory is held for what the owner is to have, and for nothing else.
+        let targets: std::collections::BTreeSet<u64> =
+            all.values().map(|(target, _)| target + 1).collect();
+        assert!(
+            card.pinned().eq(targets),
+            "pages are held for nobody, or not held"
+        );
+        let owner = (self.mode == AddressSpaceMode::Translated || !all.is_empty())
+            .then_some(Owner::Process);
+        assert_eq!(self.space.mapped_by(), owner);
     }
 }

@@ -14,3 +14,5 @@ pub(crate) mod row;
 pub(crate) mod shadow;
 #[path = "../../../drivers/iommu/sorted.rs"]
 pub(crate) mod sorted;
+#[path = "../../../drivers/iommu/space.rs"]
+pub(crate) mod space;

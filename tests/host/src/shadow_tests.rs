@@ -31,7 +31,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => proptest::collection::vec(piece(), 0..20).prop_map(Operation::SetMap),
         3 => piece().prop_map(Operation::SetMapWith),
         3 => (0..PAGES, 1u64..8).prop_map(|(page, count)| Operation::SetMapWithout(page, count)),
-        1 => Just(Operation::Reset),
+        1 => (0..PAGES, 1u64..8).prop_map(|(page, count)| Operation::UnmapPart(page, count)),
+        2 => any::<bool>().prop_map(|allow_identity| Operation::Restart { allow_identity }),
         1 => Just(Operation::ResetMap),
     ]
 }
@@ -46,6 +47,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         3 => (0u32..4, command).prop_map(|(turn, fault)| Fault::Command(turn, fault)),
         1 => (0u32..8).prop_map(Fault::Allocation),
+        3 => Just(Fault::Full),
     ]
 }
 
@@ -180,6 +182,68 @@ fn hole_in_an_extent_of_a_full_card() {
             2,
             &[Operation::SetMap(vec![pages(0, 8), pages(20, 1)]), gone],
         );
+    }
+}
+
+const RESTART: Operation = Operation::Restart {
+    allow_identity: false,
+};
+
+/// Three ranges in a row and one by itself fill a card with room for two extents.
+fn full_card() -> Operation {
+    Operation::SetMap(vec![pages(0, 4), pages(4, 2), pages(6, 3), pages(20, 1)])
+}
+
+/// The shorter side of the hole waits. There is room for it as soon as something else is gone, and no start before.
+#[test]
+fn what_had_no_room_is_back_when_there_is_some() {
+    check_on_card(
+        2,
+        &[
+            full_card(),
+            Operation::Unmap(4, 2),
+            RESTART,
+            Operation::Unmap(20, 1),
+            RESTART,
+        ],
+    );
+}
+
+/// A second hole, above what waits already.
+#[test]
+fn what_waits_is_no_part_of_what_is_torn() {
+    let row = [(0, 2), (2, 2), (4, 2), (6, 1), (7, 2), (20, 1)];
+    let row = row.map(|(page, count)| pages(page, count));
+    check_on_card(
+        2,
+        &[
+            Operation::SetMap(row.to_vec()),
+            Operation::Unmap(2, 2),
+            Operation::SetMapWithout(6, 1),
+            RESTART,
+        ],
+    );
+}
+
+/// It doesn't come back if its owner has unmapped it meanwhile, or mapped something else there.
+#[test]
+fn what_waits_can_be_unmapped_and_replaced() {
+    let other = Piece {
+        shift: 1,
+        ..pages(6, 3)
+    };
+    for then in [
+        vec![Operation::Unmap(6, 3), RESTART],
+        vec![Operation::ResetMap, RESTART],
+        vec![Operation::SetMap(vec![other]), RESTART],
+        vec![
+            Operation::Map(pages(6, 3)),
+            Operation::Map(pages(4, 2)),
+            RESTART,
+        ],
+    ] {
+        let steps = [vec![full_card(), Operation::Unmap(4, 2)], then].concat();
+        check_on_card(2, &steps);
     }
 }
 

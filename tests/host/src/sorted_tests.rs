@@ -80,6 +80,27 @@ proptest! {
         prop_assert!(list.num_chunks() <= enough_chunks(model.len()));
     }
 
+    /// What stays is what was chosen, each once and in order, and in few chunks.
+    #[test]
+    fn retaining_keeps_what_was_chosen(steps in steps(), divisor in 1u64..12, rest in 0u64..3) {
+        let (mut list, mut model) = (Sorted::new(), BTreeSet::new());
+        for step in steps {
+            carry_out(&mut list, &mut model, step);
+        }
+        let mut asked = Vec::new();
+        list::fail_after(Some(0));
+        list.retain(|key| {
+            asked.push(*key);
+            key % divisor == rest
+        });
+        list::fail_after(None);
+        prop_assert!(asked.iter().eq(&model));
+        model.retain(|key| key % divisor == rest);
+        prop_assert_eq!(list.len(), model.len());
+        prop_assert!(list.iter().eq(&model));
+        prop_assert!(list.num_chunks() <= enough_chunks(model.len()));
+    }
+
     #[test]
     fn no_memory_changes_nothing(keys in proptest::collection::btree_set(0u64..100, 0..60), successes in 0u32..4) {
         let mut list = Sorted::new();

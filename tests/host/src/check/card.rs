@@ -57,6 +57,8 @@ pub struct Card {
     pub updates: Vec<Update>,
     /// Commands of all kinds since then.
     pub commands: u32,
+    /// References to pages of memory, by bus page.
+    pins: BTreeMap<u64, u32>,
 }
 
 impl Card {
@@ -72,7 +74,39 @@ impl Card {
             fault: None,
             updates: Vec::new(),
             commands: 0,
+            pins: BTreeMap::new(),
         }
+    }
+
+    /// Takes a reference to each of these pages of memory.
+    pub fn pin(&mut self, pages: impl Iterator<Item = u64>) {
+        pages.for_each(|page| *self.pins.entry(page).or_default() += 1);
+    }
+
+    /// Gives references back. With its last one a page may be somebody else's: the card must not reach it any more.
+    pub fn unpin(&mut self, pages: impl Iterator<Item = u64>) {
+        for page in pages {
+            let count = self.pins.get_mut(&page).expect("a page that is held");
+            *count -= 1;
+            if *count != 0 {
+                continue;
+            }
+            self.pins.remove(&page);
+            let bus = page * IOMMU_PAGE_SIZE;
+            let reaches = |extent: &Extent| {
+                let first = extent.bus.get();
+                (first..first + extent.length.get()).contains(&bus)
+            };
+            assert!(
+                self.dead || std::thread::panicking() || !self.live.values().any(reaches),
+                "page {page} went back while the card translates to it"
+            );
+        }
+    }
+
+    /// The pages of memory that are held.
+    pub fn pinned(&self) -> impl Iterator<Item = u64> + '_ {
+        self.pins.keys().copied()
     }
 
     /// Runs a command, or fails it if its turn has come.

@@ -28,7 +28,11 @@ impl Bytes<'_> {
 
     fn fault(&mut self, turn: u32) -> Option<Fault> {
         let refused = |code| Fault::Command(turn, CommandFault::Refused(code));
-        Some(match self.next()? % 6 {
+        let kind = self.next()?;
+        if kind >= 0xf0 {
+            return Some(Fault::Full);
+        }
+        Some(match kind % 6 {
             0 => refused(ErrorCode::NoSpace),
             1 => refused(ErrorCode::StaleGeneration),
             2 => Fault::Command(turn, CommandFault::NotIssued),
@@ -42,7 +46,13 @@ impl Bytes<'_> {
         let kind = self.next()?;
         let operation = match kind & 7 {
             0 | 1 => Operation::Map(self.piece()?),
-            2 => Operation::Unmap(self.next()?, 1 + self.next()? % PAGES),
+            2 => {
+                let (page, count) = (self.next()?, self.next()?);
+                match count & 0x80 {
+                    0 => Operation::Unmap(page, 1 + count % PAGES),
+                    _ => Operation::UnmapPart(page, 1 + count % PAGES),
+                }
+            }
             3 => {
                 let count = self.next()? % 24;
                 let pieces = (0..count).map_while(|_| self.piece()).collect();
@@ -50,7 +60,9 @@ impl Bytes<'_> {
             }
             4 => Operation::SetMapWith(self.piece()?),
             5 => Operation::SetMapWithout(self.next()?, 1 + self.next()? % 8),
-            6 => Operation::Reset,
+            6 => Operation::Restart {
+                allow_identity: kind & 0x80 != 0,
+            },
             _ => Operation::ResetMap,
         };
         // Most steps should work.

@@ -61,3 +61,7 @@ pub(crate) fn insert<T>(list: &mut List<T>, index: usize, element: T) -> bool {
 pub(crate) fn remove<T>(list: &mut List<T>, index: usize) -> Option<T> {
     (index < list.len()).then(|| list.remove(index))
 }
+
+pub(crate) fn retain<T>(list: &mut List<T>, stays: impl FnMut(&T) -> bool) {
+    list.retain(stays);
+}
