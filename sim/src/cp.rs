@@ -103,6 +103,7 @@ impl Blocks {
             bus,
             mailbox: (config.iommu == IommuKind::None).then(Mailbox::default),
             iommu: Iommu::new(config.address_spaces(), config.extents())
+                .with_iova_bits(config.iova_bits())
                 .forgetting(config.forget_extent),
             engine: Engine::new(config.queues, doorbells),
             switch: Switch::default(),

@@ -31,6 +31,8 @@ pub(crate) struct Piece {
 /// The IOMMU of a card.
 pub(crate) struct Iommu {
     spaces: Box<[Space]>,
+    /// The last I/O virtual address that the card handles.
+    last: u64,
     iotlb: Iotlb,
     /// Extents that the card's memory holds.
     capacity: u64,
@@ -46,12 +48,22 @@ impl Iommu {
     /// An IOMMU whose address spaces are all blocked; without address spaces, none.
     pub fn new(address_spaces: u16, capacity: u32) -> Self {
         Self {
+            last: u64::MAX,
             spaces: (0..address_spaces).map(|_| Space::default()).collect(),
             iotlb: Iotlb::default(),
             capacity: capacity.into(),
             reserved: 0,
             faults: 0,
             until_forgotten: None,
+        }
+    }
+
+    /// The same, whose I/O virtual addresses have `bits` bits, 1 to 64. It refuses those above, in 1:1 address spaces as
+    /// well; hardware may rather cut them off, and access something else.
+    pub fn with_iova_bits(self, bits: u8) -> Self {
+        Self {
+            last: u64::MAX >> (64 - bits),
+            ..self
         }
     }
 
@@ -123,6 +135,9 @@ impl Iommu {
         }
         let space = self.spaces.get(usize::from(number))?;
         let last = iova.checked_add(length as u64 - 1)?;
+        if last > self.last {
+            return None;
+        }
         match space.mode() {
             AddressSpaceMode::Blocked => return None,
             AddressSpaceMode::Identity => {

@@ -318,6 +318,28 @@ fn the_ends_of_the_address_range_are_addresses_like_others() {
 }
 
 #[test]
+fn addresses_beyond_the_cards_bits_are_refused_in_every_mode() {
+    let mut iommu = Iommu::new(2, 8).with_iova_bits(39);
+    let end = 1u64 << 39;
+    iommu.set_mode(0, AddressSpaceMode::Identity);
+    update(&mut iommu, 1, &[add(end / IOMMU_PAGE_SIZE - 1, 7, 2, BOTH)]).unwrap();
+    for (space, bus_of_last) in [(0, end - 1), (1, 8 * IOMMU_PAGE_SIZE - 1)] {
+        assert_eq!(
+            bus(&mut iommu, space, end - 1, PERMISSION_READ),
+            Some(bus_of_last)
+        );
+        assert_eq!(bus(&mut iommu, space, end, PERMISSION_READ), None);
+        let mut pieces = Vec::new();
+        let fault = iommu
+            .translate(space, end - 1, 2, PERMISSION_WRITE, &mut pieces)
+            .unwrap_err();
+        assert_eq!((fault.iova, fault.length), (end - 1, 2));
+        assert!(pieces.is_empty());
+        assert_eq!(iommu.space_state(space).faults, 2);
+    }
+}
+
+#[test]
 fn the_iotlb_caches() {
     let mut iommu = Iommu::new(1, 8);
     update(&mut iommu, 0, &[add(0, 5, 16, BOTH)]).unwrap();
