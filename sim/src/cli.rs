@@ -114,6 +114,10 @@ struct Size {
     #[arg(long, value_name = "N", default_value_t = CardConfig::default().iova_bits)]
     iova_bits: u8,
 
+    /// Bits of a bus address
+    #[arg(long, value_name = "N", default_value_t = CardConfig::default().bus_bits)]
+    bus_bits: u8,
+
     /// Interrupt vectors [default: queues + 1, 65 at most; 32 at most with --interrupts msi]
     #[arg(long, value_name = "N")]
     vectors: Option<u16>,
@@ -252,6 +256,7 @@ impl Arguments {
             max_batch: size.max_batch,
             iommu: size.iommu,
             iova_bits: size.iova_bits,
+            bus_bits: size.bus_bits,
             vectors,
             magic: if fault.bad_magic {
                 !defaults.magic

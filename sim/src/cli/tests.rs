@@ -49,6 +49,9 @@ fn address_bits_reach_the_card() {
     assert_eq!(options("--iova-bits 39").unwrap().card.iova_bits, 39);
     assert!(options("--iova-bits 31").is_err());
     assert!(options("--iova-bits 65").is_err());
+    assert_eq!(options("--bus-bits 40").unwrap().card.bus_bits, 40);
+    assert!(options("--bus-bits 31").is_err());
+    assert!(options("--bus-bits 65").is_err());
 }
 
 #[test]
