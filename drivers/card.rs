@@ -6,12 +6,15 @@
 //!
 //! Outermost first; a lock is never taken while one further down is held:
 //!
-//! 1. a device's virtio state (`NetDevice::state`);
-//! 2. address spaces (`NetDevice::spaces`), two of a device in the order of their numbers, or a MAC address
+//! 1. a device's files in debugfs (`NetVdpa::files`), whose readers take what follows;
+//! 2. a device's virtio state (`NetDevice::state`), of one device at a time, or the rings of its bounce pool
+//!    (`Bounce::rings`); nobody takes both;
+//! 3. address spaces (`NetDevice::spaces`), two of a device in the order of their numbers, or a MAC address
 //!    (`NetDevice::mac`);
-//! 3. the command queue or the event queue ([`Card`]);
-//! 4. the list of devices ([`Card`]);
-//! 5. the interrupt table and the abstraction's callbacks, both spinlocks.
+//! 4. the command queue or the event queue ([`Card`]);
+//! 5. the list of devices ([`Card`]), or, inside the event queue, what is known of a device's faults
+//!    (`Faults::last`, `Faults::notifier`);
+//! 6. spinlocks, each alone: the interrupt table, the abstraction's callbacks, the places of a bounce pool (`Bounce::pool`).
 //!
 //! # Health
 //!
@@ -57,7 +60,9 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Full, //
+            Full,
+            Relaxed,
+            Release, //
         },
         Arc,
         Mutex, //
@@ -90,6 +95,10 @@ pub(crate) struct Card {
     #[pin]
     devices: Mutex<KVec<Arc<NetDevice>>>,
     dead: Atomic<bool>,
+    /// Events that the card has lost.
+    lost_events: Atomic<u32>,
+    /// Whether events were lost since the queues were last checked.
+    unchecked: Atomic<bool>,
 }
 
 impl Card {
@@ -123,6 +132,8 @@ impl Card {
                 eventq <- new_mutex!(Some(eventq), "Card::eventq"),
                 devices <- new_mutex!(KVec::new(), "Card::devices"),
                 dead: Atomic::new(false),
+                lost_events: Atomic::new(0),
+                unchecked: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
@@ -304,13 +315,57 @@ impl Card {
             .cloned()
     }
 
-    /// Takes the events that the card has posted. May sleep. Called from the event interrupt's thread.
-    pub(crate) fn handle_events(&self) {
+    /// Takes the events that the card has posted. May sleep.
+    ///
+    /// Callable with a device's virtio state locked. After events were lost, somebody else's queues are to be checked, which
+    /// only [`Self::handle_events()`] can do; the event that told so comes with an interrupt, so that it is called.
+    pub(crate) fn take_events(&self) {
         let mut eventq = self.eventq.lock();
 
         if let Some(eventq) = (*eventq).as_mut() {
             eventq.drain(self);
         }
+    }
+
+    /// Takes the events that the card has posted, and asks for what lost ones would have told. May sleep. Called from the
+    /// event interrupt's thread, with no lock held.
+    pub(crate) fn handle_events(&self) {
+        self.take_events();
+        if self.unchecked.xchg(false, Full) {
+            self.check_queues();
+        }
+    }
+
+    /// Notes that the card has lost events.
+    pub(crate) fn note_lost_events(&self, count: u32) {
+        self.lost_events.fetch_add(count, Relaxed);
+        self.unchecked.store(true, Release);
+    }
+
+    /// How many events the card has lost since the driver was bound.
+    pub(crate) fn lost_events(&self) -> u32 {
+        self.lost_events.load(Relaxed)
+    }
+
+    /// Has every device check its queues.
+    fn check_queues(&self) {
+        let mut from = 0;
+
+        // By rising number, and not by the place in the list, which changes as soon as its lock is given back.
+        while let Some(device) = self.next_device(from) {
+            device.check_queues();
+            from = u32::from(device.number()) + 1;
+        }
+    }
+
+    /// The device with the lowest number that is `from` or above.
+    fn next_device(&self, from: u32) -> Option<Arc<NetDevice>> {
+        self.devices
+            .lock()
+            .iter()
+            .filter(|device| u32::from(device.number()) >= from)
+            .min_by_key(|device| device.number())
+            .cloned()
     }
 
     /// Switches the queues off and frees them. Commands fail with [`CommandError::Dead`] from here on.

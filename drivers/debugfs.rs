@@ -7,8 +7,10 @@
 //!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings. Empty if the card has no
 //!   IOMMU.
 //! - `address_space0` and so on: all extents of one address space, see [`dump`]. Absent if the card has no IOMMU.
-//! - `statistics`: a line for each counter of the card, and `iommu_faults` for what it has told of faults.
-//! - `faults`: the IOMMU faults that the card has told of: how many, and the last one.
+//! - `statistics`: a line for each counter of the card, and `iommu_faults` for the accesses that its IOMMU has refused.
+//! - `faults`: `count` of the accesses that the card's IOMMU has refused in the device's address spaces, `told` for the events
+//!   about them, `card_lost_events` for events of any kind and of any device that the card had no room for, and the last fault
+//!   of which there was an event.
 //!
 //! Reading any of them is no IOMMU command, and changes nothing.
 
@@ -16,7 +18,10 @@ pub(crate) mod dump;
 pub(crate) mod io;
 
 use crate::{
-    cmdq::commands,
+    cmdq::{
+        commands,
+        CommandError, //
+    },
     net::NetDevice,
     wire::AddressSpaceMode, //
 };
@@ -191,12 +196,37 @@ fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     for (name, value) in counters {
         writeln!(f, "{}={}", name, value.get())?;
     }
-    writeln!(f, "iommu_faults={}", device.faults().count())
+    match count_faults(device) {
+        Ok(faults) => writeln!(f, "iommu_faults={faults}"),
+        Err(error) => writeln!(f, "error={error:?}"),
+    }
+}
+
+/// The accesses that the card's IOMMU has refused in the device's address spaces, as the card counts them: it posts an event
+/// for each, but the event may be lost.
+fn count_faults(device: &NetDevice) -> Result<u64, CommandError> {
+    let mut count: u64 = 0;
+
+    for asid in 0..device.num_spaces() {
+        let Ok(space) = device.space(asid) else {
+            continue;
+        };
+        if let Some(space) = space.lock().as_ref() {
+            let info = commands::address_space_query(device.card(), space.number())?;
+            count = info.faults.get().saturating_add(count);
+        }
+    }
+    Ok(count)
 }
 
 /// Writes how many IOMMU faults there were, and what the last one was.
 fn show_faults(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    writeln!(f, "count={}", device.faults().count())?;
+    match count_faults(device) {
+        Ok(count) => writeln!(f, "count={count}")?,
+        Err(error) => writeln!(f, "count=unknown error={error:?}")?,
+    }
+    writeln!(f, "told={}", device.faults().told())?;
+    writeln!(f, "card_lost_events={}", device.card().lost_events())?;
     match device.faults().last() {
         Some(fault) => f.write_fmt(fmt!("{fault}\n")),
         None => Ok(()),

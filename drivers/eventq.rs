@@ -93,10 +93,11 @@ impl EventQueue {
                 break;
             };
             if event.lost.get() != 0 {
+                card.note_lost_events(event.lost.get());
                 if let Some(count) = self.lost.count() {
                     dev_warn!(
                         card.dev(),
-                        "{} events of the card were lost ({})\n",
+                        "{} events of the card were lost; all queues are checked ({})\n",
                         event.lost.get(),
                         count
                     );
@@ -117,6 +118,10 @@ fn dispatch(card: &Card, event: &Event) {
         dev_dbg!(card.dev(), "event of unknown kind {}\n", event.kind.get());
         return;
     };
+    if kind == wire::EventKind::EventsLost {
+        // Its count was taken as that of every event.
+        return;
+    }
     match card.device(event.device.get()) {
         Some(device) => device.handle_event(kind, event),
         None => dev_dbg!(

@@ -5,10 +5,16 @@
 //! Nothing that a card reports is believed without a bound. A card whose numbers make no sense is
 //! refused with one line that names the register, what it read and what was expected.
 
+mod addressing;
+
 use crate::{
     pci::Registers,
     regs,
     wire, //
+};
+use addressing::{
+    addressing,
+    last_address, //
 };
 use kernel::{
     device,
@@ -47,7 +53,7 @@ pub(crate) struct Info {
     pub(crate) min_queue_size: u16,
     /// Bits of an I/O virtual address.
     pub(crate) iova_bits: u8,
-    /// Bits of a bus address.
+    /// Bits of the bus addresses that the card is given.
     pub(crate) bus_bits: u8,
     /// MSI-X vectors of the function.
     pub(crate) num_vectors: u16,
@@ -76,6 +82,33 @@ fn check(dev: &device::Device, what: &str, value: u64, min: u64, max: u64) -> Re
 }
 
 impl Info {
+    /// The same for a platform that may give out bus addresses up to `required`. See [`addressing`].
+    pub(crate) fn on_platform(self, required: u64) -> Self {
+        if self.translation != Translation::OnChipIdentity {
+            return self;
+        }
+        let used = addressing(self.iova_bits, self.bus_bits, required);
+
+        // INVARIANT: One of two numbers that were checked.
+        Self {
+            translation: match used.identity {
+                true => Translation::OnChipIdentity,
+                false => Translation::OnChip,
+            },
+            bus_bits: used.bus_bits,
+            ..self
+        }
+    }
+
+    /// The highest address that a process may use: an I/O virtual one, or, where the card passes on what it gets, one that
+    /// it can put on the bus.
+    pub(crate) fn last_iova(&self) -> u64 {
+        last_address(match self.translation {
+            Translation::OnChipIdentity | Translation::OnChip => self.iova_bits,
+            Translation::Platform => self.bus_bits,
+        })
+    }
+
     /// Reads and checks the registers.
     ///
     /// # Errors

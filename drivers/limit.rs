@@ -1,34 +1,87 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! A limit for lines in the log that whoever owns a device, or the card, can cause at will.
+//!
+//! Things that weigh differently have limits of their own, so that nobody can silence the one by repeating the other.
 
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
+mod window;
+
+use kernel::{
+    fmt,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::{
+        Instant,
+        Monotonic, //
+    },
 };
+use window::Window;
 
-/// Lines before the limit sets in.
-const FREE: u32 = 10;
+/// How long a window is, in nanoseconds: a minute.
+const WINDOW: i64 = 60_000_000_000;
 
-/// Counts occurrences and says which of them are worth a line: the first few, then every doubling. So
-/// the log holds how it began and how often it happened, and never more than some dozens of lines.
-pub(crate) struct Limit(Atomic<u32>);
+/// Attempts to count while others count at the same time.
+const ATTEMPTS: usize = 8;
+
+/// Counts occurrences and says which of them are worth a line: the first [`window::LINES`] of each minute.
+pub(crate) struct Limit {
+    total: Atomic<u32>,
+    window: Atomic<u64>,
+    /// When window 0 has begun.
+    start: Instant<Monotonic>,
+}
+
+/// What a line in the log says of those that were left out. Shown, it is how often it has occurred, with this one, and how
+/// many of those before it the log doesn't have.
+#[derive(Clone, Copy)]
+pub(crate) struct Line {
+    /// How often it has occurred.
+    pub(crate) total: u32,
+    /// Lines left out that no line has mentioned yet.
+    left_out: u32,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.left_out {
+            0 => write!(f, "{}", self.total),
+            left_out => write!(f, "{}, {} of them not logged", self.total, left_out),
+        }
+    }
+}
 
 impl Limit {
     /// Nothing has occurred.
     pub(crate) fn new() -> Self {
-        Self(Atomic::new(0))
+        Self {
+            total: Atomic::new(0),
+            window: Atomic::new(Window::NEW.word()),
+            start: Instant::now(),
+        }
     }
 
     /// How often it has occurred.
     pub(crate) fn total(&self) -> u32 {
-        self.0.load(Relaxed)
+        self.total.load(Relaxed)
     }
 
-    /// Counts one more; returns the count if it is worth a line.
-    pub(crate) fn count(&self) -> Option<u32> {
-        let count = self.0.fetch_add(1, Relaxed).wrapping_add(1);
+    /// Counts one more; says so if it is worth a line. May be called from any context.
+    pub(crate) fn count(&self) -> Option<Line> {
+        let total = self.total.fetch_add(1, Relaxed).wrapping_add(1);
+        let window = self.start.elapsed().as_nanos() / WINDOW;
+        let now = u32::try_from(window).unwrap_or(u32::MAX);
+        let mut word = self.window.load(Relaxed);
 
-        (count <= FREE || count.is_power_of_two()).then_some(count)
+        for _ in 0..ATTEMPTS {
+            let (next, told) = Window::from_word(word).count(now);
+            match self.window.cmpxchg(word, next.word(), Relaxed) {
+                Ok(_) => return told.map(|left_out| Line { total, left_out }),
+                Err(found) => word = found,
+            }
+        }
+        // So many at once are too many for the log.
+        None
     }
 }

@@ -60,8 +60,9 @@ fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
         Translation::OnChipIdentity => &[OptionalOp::DmaMap, OptionalOp::GetBackendFeatures],
         // vhost removes every range at close if there is no `.set_map`, and the default translates nothing.
         Translation::OnChip => &[OptionalOp::SetMap, OptionalOp::ResetMap],
-        // The core maps into a domain of the platform's IOMMU, whose addresses are the range of I/O virtual addresses. There
-        // is one address space and one group, so nothing to ask or to set of either.
+        // The core maps into a domain of the platform's IOMMU. There is one address space and one group, so nothing to ask or
+        // to set of either. The core would take the domain's range of addresses if it were told none, but what the card can put
+        // on the bus may be less.
         Translation::Platform => &[
             OptionalOp::SetMap,
             OptionalOp::ResetMap,
@@ -69,7 +70,6 @@ fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
             OptionalOp::SetGroupAsid,
             OptionalOp::GetVqGroup,
             OptionalOp::GetVqDescGroup,
-            OptionalOp::GetIovaRange,
             OptionalOp::GetBackendFeatures,
         ],
     }

@@ -135,8 +135,10 @@ pub(crate) struct NetDevice {
     generation: Atomic<u32>,
     #[pin]
     faults: Faults,
-    /// Lines in the log about what the owner does wrong.
+    /// Lines in the log about what the owner does wrong, which it can cause at will.
     complaints: Limit,
+    /// Lines in the log about address spaces that don't hold what they should: the card's doing.
+    alarms: Limit,
 }
 
 /// Ownership of a device: dropping it takes the device from the card.
@@ -284,6 +286,7 @@ impl NetDevice {
                 generation: Atomic::new(0),
                 faults <- Faults::new(),
                 complaints: Limit::new(),
+                alarms: Limit::new(),
             }),
             GFP_KERNEL,
         )?;
@@ -431,9 +434,12 @@ impl NetDevice {
                 self.generation.fetch_add(1, Relaxed);
                 self.callbacks.call_config();
             }
-            EventKind::IommuFault => self
-                .faults
-                .report(self.card.dev(), self.number, event.into()),
+            EventKind::IommuFault => {
+                self.faults
+                    .report(self.card.dev(), self.number, event.into());
+                // The queue has stopped. The event that says so may find no room.
+                self.need_reset();
+            }
             EventKind::QueueStopped => {
                 if let Some(count) = self.complaints.count() {
                     dev_err!(
@@ -446,6 +452,43 @@ impl NetDevice {
                     );
                 }
                 self.need_reset();
+            }
+            // It is about no device.
+            EventKind::EventsLost => (),
+        }
+    }
+
+    /// Asks the card which of the queues that were started have stopped, and raises `NEEDS_RESET` if one has: what
+    /// the card had to tell about it may be lost. May sleep; takes the locks of an operation.
+    pub(crate) fn check_queues(&self) {
+        // No reset and no start comes in between, so that what the card says is about what is running now.
+        let state = self.state.lock();
+
+        for (idx, _) in (0..self.num_queues)
+            .zip(state.queues.iter())
+            .filter(|(_, vq)| vq.running())
+        {
+            if self.needs_reset.load(Relaxed) {
+                return;
+            }
+            match commands::queue_query(&self.card, self.number, idx) {
+                Ok(position) if position.running.get() != 0 => (),
+                Ok(_) => {
+                    if let Some(count) = self.complaints.count() {
+                        dev_err!(
+                            self.card.dev(),
+                            "device {} queue {} has stopped, and the event about it was lost; it needs a reset ({})\n",
+                            self.number,
+                            idx,
+                            count
+                        );
+                    }
+                    self.need_reset();
+                }
+                // Every device has been told.
+                Err(CommandError::Dead) => return,
+                // Whether it runs isn't known, so that its owner had better not rely on it.
+                Err(_) => self.need_reset(),
             }
         }
     }

@@ -123,6 +123,34 @@ pub(crate) fn clear_bus_master(dev: &pci::Device, registers: &Registers) {
     });
 }
 
+/// The highest bus address that the platform may give out for the function: of its memory, or less where an IOMMU
+/// chooses addresses that fit the function's mask.
+fn required_mask(pdev: &pci::Device<Bound>) -> u64 {
+    let dev: &device::Device<Bound> = pdev.as_ref();
+
+    // SAFETY: `device::Device` is a transparent wrapper of `struct device`, and this one is bound. The function only reads.
+    unsafe { bindings::dma_get_required_mask(core::ptr::from_ref(dev).cast_mut().cast()) }
+}
+
+/// The first and the last address that the domain translates in which the platform's IOMMU has a function; [`None`] if
+/// there is no domain, or any address passes it.
+///
+/// To be called only while nobody can move the function to another domain: by an operation that the owner of the device
+/// waits for. vhost-vdpa, for one, attaches its domain before it asks and detaches it when it is closed.
+pub(crate) fn domain_aperture(dev: &device::Device<Bound>) -> Option<(u64, u64)> {
+    // SAFETY: As in `required_mask()`.
+    let domain =
+        unsafe { bindings::iommu_get_domain_for_dev(core::ptr::from_ref(dev).cast_mut().cast()) };
+    // SAFETY: It is null, or the domain that the function is attached to. That one exists as long as the function stays in it:
+    // the owner of the device keeps its own, and the core keeps the default domain while a driver is bound. A domain's
+    // geometry doesn't change.
+    let geometry = unsafe { domain.as_ref() }?.geometry;
+
+    geometry
+        .force_aperture
+        .then_some((geometry.aperture_start, geometry.aperture_end))
+}
+
 /// A function that was enabled and is disabled on drop, which also ends its DMA.
 struct Enabled<'bound>(&'bound pci::Device<Bound>);
 
@@ -243,6 +271,18 @@ impl pci::Driver for MooringDriver {
                     .into_devres()?,
                 start: pdev.resource_start(regs::BAR_DOORBELLS)?,
             };
+
+            let required = required_mask(pdev);
+            let given = info.on_platform(required);
+            if given.translation != info.translation {
+                dev_info!(
+                    pdev,
+                    "bus addresses up to {:#x} don't fit the card's I/O virtual ones of {} bits: address spaces are not made 1:1\n",
+                    required,
+                    info.iova_bits
+                );
+            }
+            let info = given;
 
             // SAFETY: No DMA has been set up yet; the mask is changed nowhere else.
             unsafe { pdev.dma_set_mask_and_coherent(DmaMask::try_new(info.bus_bits.into())?)? };

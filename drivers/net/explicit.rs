@@ -62,7 +62,7 @@ impl Target for Space {
         result.map_err(|failure| {
             // A dead card has been reported.
             let reported = device.card.is_dead();
-            if let Some(count) = device.complaints.count().filter(|_| !reported) {
+            if let Some(count) = device.alarms.count().filter(|_| !reported) {
                 dev_err!(
                     device.card.dev(),
                     "device {} address space {}: the kernel's memory could not be mapped: {:?} ({})\n",

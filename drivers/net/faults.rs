@@ -4,7 +4,7 @@
 //!
 //! What the card refuses reaches the device's owner as `NEEDS_RESET`, by another event. The operator hears of it
 //! by a line in the log and a uevent, both as often as [`Limit`] allows, because an owner can cause faults at
-//! will; and finds the count of all and the last one in debugfs.
+//! will; and finds the card's count of all and the last one in debugfs.
 
 use crate::{
     limit::Limit,
@@ -98,8 +98,8 @@ impl Faults {
         drop(old);
     }
 
-    /// How many there were.
-    pub(crate) fn count(&self) -> u32 {
+    /// How many the card has told of. There were more if events were lost: the card's own count knows.
+    pub(crate) fn told(&self) -> u32 {
         self.limit.total()
     }
 
@@ -111,14 +111,15 @@ impl Faults {
     /// Takes one that the card tells of. `dev` and `number` name the device in the log. May sleep.
     pub(super) fn report(&self, dev: &device::Device, number: u16, fault: Fault) {
         *self.last.lock() = Some(fault);
-        let Some(count) = self.limit.count() else {
+        let Some(line) = self.limit.count() else {
             return;
         };
+        let count = line.total;
 
         dev_err!(
             dev,
-            "IOMMU fault {}: device {} queue {} address space {}: {} of {} bytes at {:#x}\n",
-            count,
+            "IOMMU fault {}: device {} queue {} card address space {}: {} of {} bytes at {:#x}\n",
+            line,
             number,
             fault.queue,
             fault.address_space,

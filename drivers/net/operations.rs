@@ -12,12 +12,13 @@ use crate::{
     card::Card,
     cmdq::commands,
     debugfs,
+    info::Translation,
     iommu::{
         AddressSpace,
         InForce,
         MapError, //
     },
-    regs,
+    pci as function, regs,
     vdpa::{
         self,
         virtio::*,
@@ -102,7 +103,11 @@ fn change_map(
 
     result.map_err(|failure| {
         let MapError { error, in_force } = failure;
-        if let Some(count) = device.complaints.count() {
+        let limit = match in_force {
+            InForce::OldMap => &device.complaints,
+            InForce::Rest | InForce::Nothing => &device.alarms,
+        };
+        if let Some(count) = limit.count() {
             match in_force {
                 InForce::OldMap => dev_warn!(
                     dev.as_ref(),
@@ -383,7 +388,7 @@ impl vdpa::Operations for NetVdpa {
             device.card.fail("it can not reset a device");
         }
         // Events that the card posted before it completed the command are about the state that is gone.
-        device.card.handle_events();
+        device.card.take_events();
         device.needs_reset.store(false, Relaxed);
         if device.card.is_dead() {
             device.need_reset();
@@ -408,11 +413,20 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn get_iova_range(dev: &Device<Self>) -> IovaRange {
-        let last = match dev.device.card.info.iova_bits {
-            bits @ 0..64 => (1 << bits) - 1,
-            _ => u64::MAX,
+        let info = &dev.device.card.info;
+        let last = info.last_iova();
+        // The domain that vhost has attached before it asks, whose own range it leaves aside once it is told one.
+        let aperture = match info.translation {
+            Translation::Platform => function::domain_aperture(dev.parent()),
+            _ => None,
         };
-        IovaRange::new(0, last).unwrap_or(IovaRange::ALL)
+        let (first, last) = match aperture {
+            Some((first, end)) => (first, last.min(end)),
+            None => (0, last),
+        };
+
+        // A domain that begins above what the card can reach is of no use with any range.
+        IovaRange::new(first, last).unwrap_or(IovaRange::ALL)
     }
 
     fn set_map(dev: &Device<Self>, asid: u32, iotlb: &Iotlb) -> Result {
@@ -440,12 +454,15 @@ impl vdpa::Operations for NetVdpa {
         };
 
         result.map_err(|failure| {
-            dev_err!(
-                dev.as_ref(),
-                "address space {} could not be put back to 1:1: {:?}; nothing is mapped in it\n",
-                asid,
-                failure.error
-            );
+            if let Some(count) = device.alarms.count() {
+                dev_err!(
+                    dev.as_ref(),
+                    "address space {} could not be put back to 1:1: {:?}; nothing is mapped in it ({})\n",
+                    asid,
+                    failure.error,
+                    count
+                );
+            }
             device.need_reset();
             failure.error
         })

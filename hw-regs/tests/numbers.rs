@@ -77,6 +77,7 @@ fn event_kinds() {
         (1, EventKind::LinkChanged),
         (2, EventKind::IommuFault),
         (3, EventKind::QueueStopped),
+        (4, EventKind::EventsLost),
     ];
     for (number, kind) in expected {
         assert_eq!(kind as u16, number, "{kind:?}");

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use mooring_firmware::event::events_lost;
 use mooring_firmware::hal::QueueRole;
 use mooring_hw_regs::regs::{
     CpControl, CpState, IommuCommands, IommuFaults, BAR_DOORBELLS, BAR_REGISTERS, DOORBELL_STRIDE,
     REGISTERS_SIZE,
 };
-use mooring_hw_regs::wire::{QueueErrorReason, STATUS_OK};
+use mooring_hw_regs::wire::{Event, QueueErrorReason, STATUS_OK};
 
 use crate::cmdq::Cmdq;
 use crate::cp::{Blocks, CpRegisters, Firmware};
@@ -171,6 +172,7 @@ impl Card {
         let more_frames = self.receive_from_uplink();
         self.raise_queue_interrupts();
         self.tell_failures();
+        self.tell_losses();
         more_frames || (self.has_commands() && !self.hangs()) || self.doorbells.any()
     }
 
@@ -497,17 +499,35 @@ impl Card {
                 }
             }
             for event in self.firmware.failure_events(&failure).into_iter().flatten() {
-                let vector = match &mut self.blocks.mailbox {
-                    Some(mailbox) => mailbox.post(&event),
-                    None => self
-                        .eventq
-                        .post(&self.blocks.bus, &mut self.registers, &event),
-                };
-                told = vector.or(told);
+                told = self.post(&event).or(told);
             }
         }
         if let Some(vector) = told {
             self.raise(vector);
+        }
+    }
+
+    /// Tells the host of events that found no room, once there is some.
+    fn tell_losses(&mut self) {
+        let due = match &self.blocks.mailbox {
+            Some(mailbox) => mailbox.has_loss_to_tell(),
+            None => self.eventq.has_loss_to_tell(),
+        };
+        if !due {
+            return;
+        }
+        if let Some(vector) = self.post(&events_lost()) {
+            self.raise(vector);
+        }
+    }
+
+    /// Posts an event. Returns the vector to raise, if there is one.
+    fn post(&mut self, event: &Event) -> Option<u16> {
+        match &mut self.blocks.mailbox {
+            Some(mailbox) => mailbox.post(event),
+            None => self
+                .eventq
+                .post(&self.blocks.bus, &mut self.registers, event),
         }
     }
 }

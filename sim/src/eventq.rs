@@ -105,12 +105,21 @@ impl Eventq {
         registers.set(EventqStatus::OFFSET, EventqStatus(0).with_error(true).0);
     }
 
+    /// Whether events were lost of which the driver can be told now.
+    pub fn has_loss_to_tell(&self) -> bool {
+        self.enabled && self.lost != 0 && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.producer.wrapping_sub(self.consumer) < self.size
+    }
+
     /// Posts an event. Returns the vector to raise, if it did and there is one.
     pub fn post(&mut self, bus: &Bus, registers: &mut RegisterFile, event: &Event) -> Option<u16> {
         if !self.enabled {
             return None;
         }
-        if self.producer.wrapping_sub(self.consumer) >= self.size {
+        if !self.has_room() {
             self.lost = self.lost.saturating_add(1);
             return None;
         }

@@ -223,12 +223,21 @@ impl Mailbox {
         self.payload.get_mut(start..start.checked_add(length)?)
     }
 
+    /// Whether events were lost of which the driver can be told now.
+    pub fn has_loss_to_tell(&self) -> bool {
+        self.enabled && self.lost != 0 && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.events.len() <= WAITING
+    }
+
     /// Posts an event. Returns the vector to raise, if it appears in the window and there is one.
     pub fn post(&mut self, event: &Event) -> Option<u16> {
         if !self.enabled {
             return None;
         }
-        if self.events.len() > WAITING {
+        if !self.has_room() {
             self.lost = self.lost.saturating_add(1);
             return None;
         }

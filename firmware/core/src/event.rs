@@ -2,10 +2,25 @@
 
 //! What the host is told unasked.
 
-use mooring_hw_regs::wire::{Event, EventKind, NO_ADDRESS_SPACE};
+use mooring_hw_regs::wire::{Event, EventKind, NO_ADDRESS_SPACE, NO_DEVICE, NO_QUEUE};
 
 use crate::hal::QueueFailure;
 use crate::ControlProcessor;
+
+/// The event that tells of nothing but that others were lost. Sequence number and count are left to the ring's owner.
+pub fn events_lost() -> Event {
+    Event {
+        kind: (EventKind::EventsLost as u16).into(),
+        device: NO_DEVICE.into(),
+        queue: NO_QUEUE.into(),
+        address_space: NO_ADDRESS_SPACE.into(),
+        iova: 0.into(),
+        length: 0.into(),
+        detail: 0.into(),
+        lost: 0.into(),
+        sequence: 0.into(),
+    }
+}
 
 impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
     /// The events that tell of a queue that stopped by itself, in their order. Sequence numbers are left to the ring's

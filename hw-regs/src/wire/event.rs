@@ -10,7 +10,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// The driver returns entries through the `EVENTQ_CONSUMER` register, or acknowledges the one in the
 /// window through `MAILBOX_EVENT_ACKNOWLEDGE`. While the ring, or the memory for events that wait for the
 /// window, is full, the card drops events and counts them; the next one that fits carries the count in
-/// `lost`.
+/// `lost`. If none is due when there is room again, the card posts an [`EventKind::EventsLost`] for it, so that no
+/// loss goes untold.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Event {
@@ -47,6 +48,8 @@ pub enum EventKind {
     IommuFault = 2,
     /// `queue` of `device` stopped on an error that `detail` names. Other queues go on.
     QueueStopped = 3,
+    /// Nothing but that `lost` events were lost. `device`, `queue` and `address_space` name none.
+    EventsLost = 4,
 }
 
 impl EventKind {
@@ -56,6 +59,7 @@ impl EventKind {
             1 => Some(Self::LinkChanged),
             2 => Some(Self::IommuFault),
             3 => Some(Self::QueueStopped),
+            4 => Some(Self::EventsLost),
             _ => None,
         }
     }

@@ -236,11 +236,13 @@ fn lost_events_are_counted() {
     for sequence in 1..=u32::from(room) {
         assert_eq!(fixture.event().sequence.get(), sequence);
         assert_eq!(fixture.event().lost.get(), 0);
+        assert_eq!(fixture.mailbox.has_loss_to_tell(), sequence != 1);
         fixture.acknowledge(sequence);
     }
     assert_eq!(fixture.event().sequence.get(), 0);
     fixture.post(1000);
     assert_eq!(fixture.event().lost.get(), 5);
+    assert!(!fixture.mailbox.has_loss_to_tell());
 }
 
 #[test]

@@ -13,12 +13,20 @@ pub mod check;
 mod iommu;
 
 #[cfg(test)]
+#[path = "../../../drivers/info/addressing.rs"]
+mod addressing;
+#[cfg(test)]
 #[path = "../../../drivers/net/share.rs"]
 mod share;
 #[cfg(test)]
 #[path = "../../../drivers/dma/slots.rs"]
 mod slots;
+#[cfg(test)]
+#[path = "../../../drivers/limit/window.rs"]
+mod window;
 
+#[cfg(test)]
+mod addressing_tests;
 #[cfg(test)]
 mod compare_tests;
 #[cfg(test)]
@@ -31,3 +39,5 @@ mod share_tests;
 mod slots_tests;
 #[cfg(test)]
 mod sorted_tests;
+#[cfg(test)]
+mod window_tests;

@@ -52,6 +52,16 @@ test_it_goes_from_the_kernel_to_a_process_and_back() {
     ip netns exec left ping -q -c 5 -i 0.2 -w "$(limit 30)" 10.9.5.2
 }
 
+test_card_is_given_addresses_that_it_can_name() {
+    # In a 1:1 address space a bus address has to fit an I/O virtual one, which is narrower on this card.
+    case $IOMMU in
+        identity) bits=39 ;;
+        *) bits=40 ;;
+    esac
+    folder=/sys/bus/pci/devices/${NARROW#pci/}
+    same "bits of what is mapped and allocated" "$(cat "$folder/dma_mask_bits" "$folder/consistent_dma_mask_bits" | xargs)" "$bits $bits"
+}
+
 test_devices_are_deleted() {
     ip netns del left
     ip netns del right

@@ -37,11 +37,11 @@ only_one_group() {
 
 test_rings_and_buffers_have_different_spaces() {
     # After the reset, which puts the groups back, the rings are looked for in space 0.
-    try apart 'IOMMU fault .*queue 1 address space @0@: read'
+    try apart 'IOMMU fault .*queue 1 card address space @0@: read'
 }
 
 test_rings_of_a_device_without_a_control_queue() {
-    PAIRS='' try apart 'IOMMU fault .*queue 1 address space @0@: read'
+    PAIRS='' try apart 'IOMMU fault .*queue 1 card address space @0@: read'
 }
 
 test_control_queue_has_a_space_of_its_own() {
@@ -49,23 +49,23 @@ test_control_queue_has_a_space_of_its_own() {
 }
 
 test_command_that_only_the_data_queues_may_reach() {
-    try command-in-buffer-space 'IOMMU fault .*queue 4 address space @2@: read'
+    try command-in-buffer-space 'IOMMU fault .*queue 4 card address space @2@: read'
 }
 
 test_buffer_that_only_the_control_queue_may_reach() {
-    try buffer-in-control-space 'IOMMU fault .*queue 1 address space @0@: read of 100 bytes'
+    try buffer-in-control-space 'IOMMU fault .*queue 1 card address space @0@: read of 100 bytes'
 }
 
 test_buffer_that_only_the_rings_space_maps() {
-    try buffer-in-ring-space 'IOMMU fault .*queue 1 address space @0@: read of 100 bytes'
+    try buffer-in-ring-space 'IOMMU fault .*queue 1 card address space @0@: read of 100 bytes'
 }
 
 test_buffer_that_only_the_other_device_maps() {
-    try buffer-of-other-device 'IOMMU fault .*queue 1 address space @0@: read of 100 bytes'
+    try buffer-of-other-device 'IOMMU fault .*queue 1 card address space @0@: read of 100 bytes'
 }
 
 test_rings_that_only_the_buffers_space_maps() {
-    try rings-in-buffer-space 'IOMMU fault .*queue 1 address space @1@: read'
+    try rings-in-buffer-space 'IOMMU fault .*queue 1 card address space @1@: read'
 }
 
 test_rings_in_a_space_that_was_never_mapped() {

@@ -4,8 +4,8 @@
 # Accesses outside the map or against its permission, and rings that make no sense: one queue stops, the driver tells,
 # nothing else suffers. The other device of the card carries frames before and after each.
 
-# faulty KIND PATTERN provokes a fault and expects the driver's line about it. The driver limits its lines about a device,
-# so that each test has a new one.
+# faulty KIND PATTERN provokes a fault and expects the driver's line about it. The driver limits its lines about a device in a
+# minute, so that each test has a new one.
 faulty() {
     expect_log "$2"
     allow_log 'queue [01] stopped'
@@ -48,28 +48,33 @@ uevents_of() {
     kill $listener
 }
 
+# The file of a device that had none, on a card that has lost no event.
+NO_FAULTS="count=0
+told=0
+card_lost_events=0"
+
 test_operator_is_told_of_a_fault() {
     if ! translates; then
         # It is the platform's IOMMU that faults; the card says no more than that an access failed, and whose queue that was.
         vdpa dev del f0
         faulty tx-unmapped "$(refused_access 1 read)113"
-        same "faults" "$(cat "$DEBUGFS/f0/faults")" count=0
+        same "faults" "$(cat "$DEBUGFS/f0/faults")" "$NO_FAULTS"
         same "the counter" "$(statistic f0 iommu_faults)" 0
         same "stopped queues" "$(statistic f0 queue_errors)" 1
         same "stopped queues of the other device" "$(statistic f1 queue_errors)" 0
         return
     fi
-    expect_log 'IOMMU fault 1: device [0-9]+ queue 1 address space [0-9]+: read of 100 bytes at 0x113'
+    expect_log 'IOMMU fault 1: device [0-9]+ queue 1 card address space [0-9]+: read of 100 bytes at 0x113'
     allow_log 'queue [01] stopped'
     vdpa dev del f0
     ensure f0 "$LOOP"
-    same "faults before" "$(cat "$DEBUGFS/f0/faults")" count=0
+    same "faults before" "$(cat "$DEBUGFS/f0/faults")" "$NO_FAULTS"
     same "the counter before" "$(statistic f0 iommu_faults)" 0
     uevents_of client fault f0 --kind tx-unmapped --other f1
     same "the counter" "$(statistic f0 iommu_faults)" 1
     same "faults, as the card counts them" "$(field f0 0 faults)" 1
     faults=$(cat "$DEBUGFS/f0/faults")
-    contains "the faults" "$faults" "count=1"
+    contains "the faults" "$faults" "$(printf 'count=1\ntold=1\ncard_lost_events=0\n')"
     contains "the faults" "$faults" "last_queue=1 last_card=$(field f0 0 card) last_access=read last_length=100 last_iova=0x113"
     for variable in ACTION=change SUBSYSTEM=vdpa MOORING_EVENT=iommu-fault MOORING_FAULT_COUNT=1 MOORING_FAULT_QUEUE=1 MOORING_FAULT_ACCESS=read \
         MOORING_FAULT_LENGTH=100 MOORING_FAULT_IOVA=0x113 "MOORING_FAULT_ADDRESS_SPACE=$(field f0 0 card)"; do
