@@ -61,7 +61,7 @@ impl Window {
     }
 
     /// Offset in the BAR of the word at byte `at`.
-    fn place(self, at: usize) -> Result<usize> {
+    pub(crate) fn place(self, at: usize) -> Result<usize> {
         match at % WORD == 0 && at < self.size {
             true => Ok(self.offset + at),
             false => Err(EINVAL),

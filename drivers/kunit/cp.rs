@@ -3,7 +3,10 @@
 //! A control processor that answers each command at once: as much of one as the driver needs to go on,
 //! and whatever wrong answer a test wants.
 //!
-//! It translates nothing, and has no queues. What a card really does is what `sim/` is for.
+//! It translates nothing, and has no queues. Commands come through the rings or through the [`mailbox`], whichever the driver
+//! has switched on. What a card really does is what `sim/` is for.
+
+mod mailbox;
 
 use super::{
     sys,
@@ -30,6 +33,7 @@ use kernel::{
     io::Io,
     prelude::*, //
 };
+use mailbox::CardMailbox;
 use zerocopy::{
     FromZeros,
     Immutable,
@@ -54,6 +58,12 @@ pub(super) enum Answer {
     WrongTag,
     /// Not at all: the card has gone.
     Gone,
+    /// As it should be, and then the card has gone. Through the mailbox only, as are the following.
+    GoneAfterwards,
+    /// Not at all, and the card is still there.
+    None,
+    /// As it should be, and the answer changes when the driver has noticed it.
+    Fickle,
 }
 
 /// An address space, of which the control processor keeps the state and no extents.
@@ -77,6 +87,9 @@ pub(crate) struct ControlProcessor {
     watched: Option<usize>,
     watched_refs: i32,
     enabled_in: Option<[u16; 2]>,
+    mailbox: CardMailbox,
+    /// A device's queue that has stopped.
+    stopped: Option<(u16, u16)>,
 }
 
 /// The first bytes of `arguments` as a `T`.
@@ -122,6 +135,8 @@ impl ControlProcessor {
             watched: None,
             watched_refs: 0,
             enabled_in: None,
+            mailbox: CardMailbox::new(),
+            stopped: None,
         }
     }
 
@@ -158,6 +173,11 @@ impl ControlProcessor {
         self.enabled_in
     }
 
+    /// Stops a queue of a device. All others run.
+    pub(super) fn stop(&mut self, device: u16, queue: u16) {
+        self.stopped = Some((device, queue));
+    }
+
     /// Devices that exist.
     pub(super) fn num_devices(&self) -> usize {
         self.devices.iter().filter(|exists| **exists).count()
@@ -172,7 +192,12 @@ impl ControlProcessor {
     pub(crate) fn run(&mut self, io: RegisterBar<'_>) {
         let enable = io.read(regs::CMDQ_CONTROL).enable();
 
-        if !enable || !self.enabled {
+        if !self.gone {
+            if let Some(command) = self.mailbox.run(io) {
+                self.answer_through_mailbox(io, &command);
+            }
+        }
+        if !self.mailbox.is_enabled() && (!enable || !self.enabled) {
             self.head = 0;
             self.sequence = wire::FIRST_SEQUENCE;
         }
@@ -201,11 +226,7 @@ impl ControlProcessor {
         // the card.
         let command = unsafe { submission.read_volatile() };
         let opcode = Opcode::from_number(command.opcode.get());
-        let answer = self
-            .answers
-            .iter_mut()
-            .find(|place| matches!(place, Some((wanted, _)) if Some(*wanted) == opcode))
-            .and_then(Option::take);
+        let answer = self.take_answer(opcode);
 
         if let Some(pfn) = self.watched {
             // SAFETY: Whoever watches it knows that it is memory.
@@ -213,11 +234,11 @@ impl ControlProcessor {
         }
         let mut tag = command.tag.get();
         let result = match (opcode, answer) {
-            (_, Some((_, Answer::Gone))) => {
+            (_, Some(Answer::Gone)) => {
                 self.gone = true;
                 return;
             }
-            (_, Some((_, Answer::Refused(code)))) => Err(code),
+            (_, Some(Answer::Refused(code))) => Err(code),
             (Some(opcode), answer) => {
                 tag ^= u16::from(answer.is_some());
                 self.execute(opcode, &command)
@@ -244,6 +265,57 @@ impl ControlProcessor {
         self.sequence = wire::next_sequence(self.sequence);
     }
 
+    /// How a command is to be answered, if not as it should be.
+    fn take_answer(&mut self, opcode: Option<Opcode>) -> Option<Answer> {
+        let place = self
+            .answers
+            .iter_mut()
+            .find(|place| matches!(place, Some((wanted, _)) if Some(*wanted) == opcode))?;
+
+        place.take().map(|(_, answer)| answer)
+    }
+
+    /// Answers the command that came through the mailbox.
+    fn answer_through_mailbox(&mut self, io: RegisterBar<'_>, command: &Command) {
+        let sequence = self.sequence;
+        let opcode = Opcode::from_number(command.opcode.get());
+        let answer = self.take_answer(opcode);
+
+        self.sequence = wire::next_sequence(sequence);
+        match answer {
+            Some(Answer::None) => return,
+            Some(Answer::Gone) => {
+                self.gone = true;
+                return;
+            }
+            Some(Answer::GoneAfterwards) => self.gone = true,
+            Some(Answer::Fickle) => self.mailbox.fickle = true,
+            _ => (),
+        }
+        let result = match (opcode, answer) {
+            (_, Some(Answer::Refused(code))) => Err(code),
+            (Some(opcode), _) => self.execute(opcode, command),
+            (None, _) => Err(ErrorCode::UnknownOpcode),
+        };
+        if let Some(opcode) = opcode {
+            trace::note(Step::Command(opcode));
+        }
+        let wrong = u16::from(matches!(answer, Some(Answer::WrongTag)));
+        self.mailbox.complete(
+            io,
+            Completion {
+                tag: (command.tag.get() ^ wrong).into(),
+                status: match result {
+                    Ok(_) => wire::STATUS_OK,
+                    Err(code) => code as u16,
+                }
+                .into(),
+                result: result.unwrap_or_default(),
+                sequence: sequence.into(),
+            },
+        );
+    }
+
     fn execute(&mut self, opcode: Opcode, command: &Command) -> Result<Reply, ErrorCode> {
         match opcode {
             Opcode::DeviceCreate => self.create_device(arguments(command)?),
@@ -260,6 +332,15 @@ impl ControlProcessor {
 
                 self.enabled_in = Some(spaces.map(|space| space.get()));
                 Ok(Reply::default())
+            }
+            Opcode::QueueQuery => {
+                let arguments: wire::QueueSelect = arguments(command)?;
+                let queue = (command.device.get(), arguments.queue.get());
+
+                Ok(reply(wire::QueueState {
+                    running: u16::from(self.stopped != Some(queue)).into(),
+                    ..wire::QueueState::new_zeroed()
+                }))
             }
             Opcode::AddressSpaceCreate => self.create_space(arguments(command)?),
             Opcode::AddressSpaceDestroy => {
@@ -389,6 +470,10 @@ impl ControlProcessor {
 
     /// Posts an event, if the driver has given the card a ring for it.
     pub(crate) fn post(&mut self, io: RegisterBar<'_>, event: Event) {
+        if self.mailbox.is_enabled() {
+            self.mailbox.post(io, event);
+            return;
+        }
         if !io.read(regs::EVENTQ_CONTROL).enable() {
             return;
         }

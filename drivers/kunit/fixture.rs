@@ -56,6 +56,24 @@ use kernel::{
 /// Changes that fit an update command: few, so that several commands are needed.
 pub(super) const BATCH: u16 = 2;
 
+/// The limits of a card that translates in this way.
+pub(super) fn info(translation: Translation) -> Info {
+    Info {
+        translation,
+        num_queues: cp::DEVICES * cp::QUEUES_PER_DEVICE,
+        num_address_spaces: match translation {
+            Translation::Platform => 0,
+            Translation::OnChipIdentity | Translation::OnChip => cp::SPACES,
+        },
+        max_queue_size: 256,
+        min_queue_size: 2,
+        iova_bits: 48,
+        bus_bits: 64,
+        num_vectors: 1,
+        batch: BATCH,
+    }
+}
+
 /// A card. It is shut down on drop, as when the function is unbound.
 pub(super) struct TestCard {
     card: Arc<Card>,
@@ -73,23 +91,12 @@ impl TestCard {
     pub(super) fn of_kind(parent: &Parent, translation: Translation) -> Result<Self> {
         let registers = Registers::new()?;
         let doorbells = Arc::new(Atomic::new(0), GFP_KERNEL)?;
-        let info = Info {
-            translation,
-            num_queues: cp::DEVICES * cp::QUEUES_PER_DEVICE,
-            num_address_spaces: cp::SPACES,
-            max_queue_size: 256,
-            min_queue_size: 2,
-            iova_bits: 48,
-            bus_bits: 64,
-            num_vectors: 1,
-            batch: BATCH,
-        };
         let card = Card::new(
             sys::pci_function(),
             parent.dev(),
             registers.clone(),
             Doorbells::new(doorbells.clone()),
-            info,
+            info(translation),
         )?;
 
         let card = Self {

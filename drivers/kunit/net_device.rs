@@ -37,6 +37,7 @@ mod tests {
         msix::EVENT_VECTOR,
         vdpa::virtio::*,
         wire::{
+            self,
             AddressSpaceMode,
             EventKind,
             Opcode, //
@@ -368,7 +369,6 @@ mod tests {
 
         // Events in the interrupt's thread, and in a reset, which has to take those of the past.
         card.post(cp::event(EventKind::LinkChanged, 0));
-        card.post(cp::event(EventKind::IommuFault, 0));
         card.post(cp::event(EventKind::LinkChanged, 3));
         card.card().handle_events();
         check!(calls.load(Relaxed) == 2);
@@ -391,5 +391,99 @@ mod tests {
         check!(calls.load(Relaxed) == 3);
         check!(sys::reports() == reports);
         Ok(())
+    }
+
+    /// Two devices that run, each with its callbacks, which count.
+    fn two_that_run(parent: &Parent, calls: &[(&'static CStr, Arc<Atomic<u32>>); 2]) -> Result {
+        let pages = Pages::single(0)?;
+        let maps = Maps::of_pages(&pages, &[(0, 0)])?;
+
+        for (name, calls) in calls {
+            parent.vdpa_add(name)?;
+            let vdev = Vdev::find(parent, name)?;
+            set_callbacks(&vdev, calls)?;
+            to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+            start(&vdev)?;
+            check!(status(&vdev)? == STARTED);
+        }
+        Ok(())
+    }
+
+    /// A queue that the IOMMU has stopped needs a reset, even if the event that says it has stopped gets lost.
+    #[test]
+    fn fault_needs_a_reset() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let devices = [
+            (NAME, Arc::new(Atomic::new(0), GFP_KERNEL)?),
+            (c"kunit-net-2", Arc::new(Atomic::new(0), GFP_KERNEL)?),
+        ];
+        let reports = sys::reports();
+
+        two_that_run(&parent, &devices)?;
+        card.post(cp::event(EventKind::IommuFault, 1));
+        card.card().handle_events();
+        let [(first, first_calls), (second, second_calls)] = &devices;
+        check!(status(&Vdev::find(&parent, first)?)? == STARTED);
+        check!(first_calls.load(Relaxed) == 0);
+        check!(status(&Vdev::find(&parent, second)?)? == STARTED | VIRTIO_CONFIG_S_NEEDS_RESET);
+        check!(second_calls.load(Relaxed) == 1);
+        check!(sys::reports() == reports);
+        Ok(())
+    }
+
+    /// Events are lost, of whichever device: the card is asked which queues run, and the owner of one that doesn't learns of
+    /// it, even if another device's reset was the one that noticed.
+    #[test]
+    fn lost_events_are_made_up_for() -> Result {
+        let parent = Parent::new()?;
+        let reports = sys::reports();
+
+        for noticed_by_reset in [false, true] {
+            let card = TestCard::new(&parent)?;
+            let _management = manage(&parent, &card)?;
+            let devices = [
+                (NAME, Arc::new(Atomic::new(0), GFP_KERNEL)?),
+                (c"kunit-net-2", Arc::new(Atomic::new(0), GFP_KERNEL)?),
+            ];
+            let [(first, _), (second, calls)] = &devices;
+
+            two_that_run(&parent, &devices)?;
+            // A loss that has stopped no queue is no reason for a reset.
+            card.post(lost(2));
+            card.card().handle_events();
+            check!(status(&Vdev::find(&parent, first)?)? == STARTED);
+            check!(status(&Vdev::find(&parent, second)?)? == STARTED);
+            check!(calls.load(Relaxed) == 0);
+
+            card.cp(|cp| cp.stop(1, 0));
+            card.post(lost(3));
+            if noticed_by_reset {
+                // SAFETY: The device is registered.
+                unsafe { Vdev::find(&parent, first)?.reset() }?;
+            }
+            card.card().handle_events();
+            check!(card.card().lost_events() == 5);
+            let expected = STARTED | VIRTIO_CONFIG_S_NEEDS_RESET;
+            check!(status(&Vdev::find(&parent, second)?)? == expected);
+            check!(calls.load(Relaxed) == 1);
+            let expected = if noticed_by_reset { 0 } else { STARTED };
+            check!(status(&Vdev::find(&parent, first)?)? == expected);
+
+            // It is asked once for each loss.
+            trace::start();
+            card.card().handle_events();
+            check!(trace::take().steps().is_empty());
+        }
+        check!(sys::reports() == reports);
+        Ok(())
+    }
+
+    fn lost(count: u32) -> wire::Event {
+        wire::Event {
+            lost: count.into(),
+            ..cp::event(EventKind::EventsLost, wire::NO_DEVICE)
+        }
     }
 }
