@@ -282,9 +282,19 @@ impl AddressSpace {
         let mut run: KVVec<Map> = KVVec::new();
         let mut row = Row::new();
         let map_run = |ranges: &mut Sorted<_>, run: &mut KVVec<Map>| {
-            let mapped = Range::map_run(dev, run, &card.info);
-            for range in mapped.map_err(CommandError::NotIssued)? {
-                ranges.push(range)?;
+            // Most often a row is one range, or none, which needs no lists.
+            match &**run {
+                [] => (),
+                [map] => {
+                    let range = Range::map(dev, map, &card.info);
+                    ranges.push(range.map_err(CommandError::NotIssued)?)?;
+                }
+                maps => {
+                    let mapped = Range::map_run(dev, maps, &card.info);
+                    for range in mapped.map_err(CommandError::NotIssued)? {
+                        ranges.push(range)?;
+                    }
+                }
             }
             run.clear();
             Ok::<_, CommandError>(())

@@ -47,6 +47,6 @@ impl Window {
             }
         };
 
-        (Self(u64::from(window) << 32 | u64::from(count)), told)
+        (Self((u64::from(window) << 32) | u64::from(count)), told)
     }
 }
