@@ -57,7 +57,7 @@ pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
 /// The operations that a device doesn't have. See `docs/architecture.md` for why.
 fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
     match translation {
-        Translation::OnChipIdentity => &[OptionalOp::DmaMap, OptionalOp::GetBackendFeatures],
+        Translation::OnChipIdentity => &[OptionalOp::DmaMap],
         // vhost removes every range at close if there is no `.set_map`, and the default translates nothing.
         Translation::OnChip => &[OptionalOp::SetMap, OptionalOp::ResetMap],
         // The core maps into a domain of the platform's IOMMU. There is one address space and one group, so nothing to ask or
@@ -70,7 +70,6 @@ fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
             OptionalOp::SetGroupAsid,
             OptionalOp::GetVqGroup,
             OptionalOp::GetVqDescGroup,
-            OptionalOp::GetBackendFeatures,
         ],
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod operations;
 mod share;
 mod start;
+mod suspend;
 
 use crate::{
     card::Card,
@@ -87,6 +88,8 @@ pub(super) struct VirtioState {
     queues: KVec<Virtqueue>,
     /// Index in [`NetDevice::spaces`] of each group's address space.
     group_asid: [u32; MAX_GROUPS],
+    /// Whether the device is suspended: no queue runs although it was started.
+    suspended: bool,
 }
 
 impl VirtioState {
@@ -101,6 +104,7 @@ impl VirtioState {
         self.features = 0;
         self.queues.iter_mut().for_each(|vq| *vq = Virtqueue::RESET);
         self.group_asid = [0; MAX_GROUPS];
+        self.suspended = false;
     }
 }
 
@@ -276,6 +280,7 @@ impl NetDevice {
                         features: 0,
                         queues,
                         group_asid: [0; MAX_GROUPS],
+                        suspended: false,
                     },
                     "NetDevice::state"
                 ),

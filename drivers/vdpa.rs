@@ -112,6 +112,9 @@ pub use self::{
     vtable::OptionalOp, //
 };
 
+/// Virtqueues may be enabled after `DRIVER_OK`, a bit of [`Operations::get_backend_features()`].
+pub use self::bindings::VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK;
+
 /// The map stays across a reset, a bit of [`Operations::get_backend_features()`]. vhost derives it for devices
 /// that have [`Operations::reset_map()`] or leave translating to the platform.
 pub use self::bindings::VHOST_BACKEND_F_IOTLB_PERSIST;

@@ -36,7 +36,7 @@ fn areas_exist(address: &VqAddress, size: u16) -> bool {
 
 /// Set-up and state of a split virtqueue.
 ///
-/// Set-up may change only while the queue isn't ready.
+/// Set-up may change only while the queue isn't ready, or its device is suspended.
 #[derive(Clone, Copy)]
 pub(crate) struct Virtqueue {
     address: VqAddress,
@@ -50,6 +50,8 @@ pub(crate) struct Virtqueue {
     ready: bool,
     /// Whether the card runs the queue.
     running: bool,
+    /// Whether its device is suspended: it runs again, as it is set up then, when that ends.
+    suspended: bool,
 }
 
 impl Virtqueue {
@@ -65,6 +67,7 @@ impl Virtqueue {
         used_index: 0,
         ready: false,
         running: false,
+        suspended: false,
     };
 
     /// Whether its owner has enabled it.
@@ -99,13 +102,23 @@ impl Virtqueue {
         self.running = false;
     }
 
+    /// Whether the card has taken buffers that it had not returned when it stopped.
+    pub(crate) fn holds_buffers(&self) -> bool {
+        self.avail_index != self.used_index
+    }
+
     /// Where it begins, or where it was stopped.
     pub(crate) fn avail_index(&self) -> u16 {
         self.avail_index
     }
 
+    /// Notes that its device is suspended, or that this is over.
+    pub(crate) fn set_suspended(&mut self, suspended: bool) {
+        self.suspended = suspended;
+    }
+
     fn check_idle(&self) -> Result {
-        if self.ready || self.running {
+        if self.running || (self.ready && !self.suspended) {
             return Err(EBUSY);
         }
         Ok(())
@@ -115,7 +128,7 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is enabled, `EINVAL` if an address isn't aligned or an area wraps.
+    /// `EBUSY` if it is enabled and its device not suspended, `EINVAL` if an address isn't aligned or an area wraps.
     pub(crate) fn set_address(&mut self, address: VqAddress) -> Result {
         self.check_idle()?;
         if address.desc % DESCRIPTOR_ALIGNMENT != 0
@@ -149,7 +162,7 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is enabled.
+    /// `EBUSY` if it is enabled and its device not suspended.
     pub(crate) fn set_avail_index(&mut self, index: u16) -> Result {
         self.check_idle()?;
         self.avail_index = index;

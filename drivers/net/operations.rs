@@ -168,7 +168,8 @@ impl vdpa::Operations for NetVdpa {
     fn set_vq_ready(dev: &Device<Self>, idx: u16, ready: bool) {
         let device = &dev.device;
         let mut state = device.state.lock();
-        let started = has(state.status, VIRTIO_CONFIG_S_DRIVER_OK);
+        // A queue that is enabled while the device is suspended starts when that ends.
+        let started = has(state.status, VIRTIO_CONFIG_S_DRIVER_OK) && !state.suspended;
         let Some(vq) = state.queues.get_mut(usize::from(idx)) else {
             return;
         };
@@ -281,10 +282,15 @@ impl vdpa::Operations for NetVdpa {
         dev.device.offered
     }
 
-    fn get_backend_features(_dev: &Device<Self>) -> u64 {
-        // vhost finds out by itself about a card with 1:1 address spaces, by `.reset_map`, and about one
-        // that translates nothing, by the absence of map operations. Only on the third kind is this called.
-        1 << vdpa::VHOST_BACKEND_F_IOTLB_PERSIST
+    fn get_backend_features(dev: &Device<Self>) -> u64 {
+        let late_enable = 1 << vdpa::VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK;
+
+        match dev.device.card.info.translation {
+            Translation::OnChip => late_enable | 1 << vdpa::VHOST_BACKEND_F_IOTLB_PERSIST,
+            // vhost finds out by itself that these keep their maps: of a card with 1:1 address spaces by `.reset_map`, of
+            // one that translates nothing by the absence of map operations.
+            Translation::OnChipIdentity | Translation::Platform => late_enable,
+        }
     }
 
     fn set_driver_features(dev: &Device<Self>, features: u64) -> Result {
@@ -394,6 +400,31 @@ impl vdpa::Operations for NetVdpa {
             device.need_reset();
         }
         Ok(result?)
+    }
+
+    fn suspend(dev: &Device<Self>) -> Result {
+        let device = &dev.device;
+        let mut state = device.state.lock();
+
+        if !has(state.status, VIRTIO_CONFIG_S_DRIVER_OK) {
+            return Err(EINVAL);
+        }
+        let result = device.suspend(&mut state);
+        drop(state);
+        result.inspect_err(|_| device.report_suspend(dev.as_ref(), "suspended", false))
+    }
+
+    fn resume(dev: &Device<Self>) -> Result {
+        let device = &dev.device;
+        let mut state = device.state.lock();
+
+        if !has(state.status, VIRTIO_CONFIG_S_DRIVER_OK) {
+            return Err(EINVAL);
+        }
+        let result = device.resume(&mut state, dev.bus_driver());
+        let suspended = state.suspended;
+        drop(state);
+        result.inspect_err(|_| device.report_suspend(dev.as_ref(), "resumed", suspended))
     }
 
     fn get_config_size(_dev: &Device<Self>) -> usize {
