@@ -136,6 +136,29 @@ impl Device {
         Ok(())
     }
 
+    /// Stops all queues, with everything kept.
+    pub fn suspend(&self) -> io::Result<()> {
+        self.vdpa.suspend().map_err(errno)
+    }
+
+    /// Undoes [`suspend`](Self::suspend).
+    pub fn resume(&self) -> io::Result<()> {
+        raw::plain(&self.file, raw::VHOST_VDPA_RESUME())
+    }
+
+    /// Switches a queue on or off.
+    pub fn enable(&self, queue: usize, on: bool) -> Result<()> {
+        let enabled = self.vdpa.set_vring_enable(queue, on).map_err(errno);
+        enabled.context("VHOST_VDPA_SET_VRING_ENABLE")
+    }
+
+    /// Index in its available ring that a split queue goes on with.
+    pub fn position(&self, queue: usize) -> Result<u16> {
+        let base = self.vdpa.get_vring_base(queue).map_err(errno);
+        let base = base.context("VHOST_GET_VRING_BASE")?;
+        u16::try_from(base).with_context(|| format!("queue {queue} stands at {base:#x}"))
+    }
+
     /// Negotiates the features that a driver with two queues needs, up to FEATURES_OK.
     pub fn negotiate(&self) -> Result<()> {
         self.negotiate_with(0)

@@ -77,6 +77,8 @@ enum Experiment {
     Junk(experiments::junk::Options),
     BatchFailure(experiments::batch_failure::Options),
     MapLimit(experiments::map_limit::Options),
+    Migrate(experiments::migrate::Options),
+    Suspend(experiments::suspend::Options),
     Scale(experiments::scale::Options),
     Ranges(experiments::ranges::Options),
     VqState(experiments::vq_state::Options),
@@ -145,6 +147,12 @@ fn main() -> ExitCode {
         }
         Experiment::MapLimit(options) => {
             carry_out("map-limit", &options.common, |report| options.run(report))
+        }
+        Experiment::Migrate(options) => {
+            carry_out("migrate", &options.common, |report| options.run(report))
+        }
+        Experiment::Suspend(options) => {
+            carry_out("suspend", &options.common, |report| options.run(report))
         }
         Experiment::Scale(options) => {
             carry_out("scale", &options.common, |report| options.run(report))

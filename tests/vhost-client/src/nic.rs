@@ -121,6 +121,24 @@ impl<'a> Nic<'a> {
         Ok(())
     }
 
+    /// Goes on with rings and buffers as they are on `device`, which was reset and has mapped the same memory. `first` is
+    /// where each queue begins.
+    pub fn move_to(&mut self, device: &'a Device, first: [u16; 2]) -> Result<u8> {
+        device.negotiate()?;
+        self.receive.attach(device, first[RECEIVE])?;
+        self.transmit.attach(device, first[TRANSMIT])?;
+        device
+            .vdpa
+            .set_config_call(&self.config_call)
+            .map_err(errno)
+            .context("VHOST_VDPA_SET_CONFIG_CALL")?;
+        self.device = device;
+        if !self.setup.late_enable {
+            self.enable()?;
+        }
+        self.try_start()
+    }
+
     /// Sets DRIVER_OK, without an opinion on what comes of it. Returns the status.
     pub fn try_start(&self) -> Result<u8> {
         self.device.driver_ok()?;

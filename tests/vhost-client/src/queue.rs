@@ -55,6 +55,22 @@ impl Queue {
         Ok(queue)
     }
 
+    /// Goes on with ring and buffers as they are on another device, or on the same after a reset, from index `first`.
+    /// The events that the queue is kicked by are new; those of the device that it was on are that device's alone.
+    pub fn attach(&mut self, device: &Device, first: u16) -> Result<()> {
+        let maximum = device
+            .vdpa
+            .get_vring_num()
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_VRING_NUM")?;
+        self.kick = events::event()?;
+        if self.doorbell.is_some() {
+            let doorbell = Doorbell::map(&device.file, self.index as u32);
+            self.doorbell = Some(doorbell.context("mapping a doorbell page")?);
+        }
+        self.configure(device, maximum, first)
+    }
+
     fn configure(&self, device: &Device, maximum: u16, first: u16) -> Result<()> {
         let vdpa = &device.vdpa;
         let addresses = VringConfigData {

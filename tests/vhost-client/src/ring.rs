@@ -85,6 +85,11 @@ impl Ring {
         self.free.len()
     }
 
+    /// Index in the used ring that the device uses next, as it has published it.
+    pub fn used_index(&self, memory: &Memory) -> u16 {
+        memory.observe(self.used() + 2)
+    }
+
     /// Chains that the device holds.
     pub fn outstanding(&self) -> usize {
         self.chains.iter().flatten().count()

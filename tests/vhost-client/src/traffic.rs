@@ -63,6 +63,11 @@ pub struct Traffic {
     pub transmit_interrupts: u64,
     /// Received frames whose header doesn't say that they take one buffer.
     pub odd_headers: u32,
+    /// Frames may be missing, as from a network that a device was away from for a while; then `received` counts up to
+    /// the newest one.
+    pub may_lose: bool,
+    /// Frames that are missing.
+    pub lost: u32,
     /// What went wrong first.
     pub problem: Option<String>,
 }
@@ -97,6 +102,10 @@ impl Traffic {
             self.strays += 1;
             return;
         };
+        if self.may_lose && sequence > self.received {
+            self.lost += sequence - self.received;
+            self.received = sequence;
+        }
         if sequence != self.received {
             self.blame(format!(
                 "frame {sequence} came where {} was due",
@@ -146,5 +155,15 @@ mod tests {
         let mut missing = Traffic::default();
         missing.judge(&frames, &header, &frames.make(1));
         assert!(missing.problem.is_some());
+
+        let mut away = Traffic {
+            may_lose: true,
+            ..Traffic::default()
+        };
+        away.judge(&frames, &header, &frames.make(2));
+        away.judge(&frames, &header, &frames.make(3));
+        assert!(away.problem.is_none() && away.lost == 2 && away.received == 4);
+        away.judge(&frames, &header, &frames.make(3));
+        assert!(away.problem.is_some());
     }
 }

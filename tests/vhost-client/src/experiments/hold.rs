@@ -5,13 +5,12 @@ use crate::device::Device;
 use crate::memory::Memory;
 use crate::nic::Nic;
 use crate::output::Report;
-use crate::{events, raw, Common};
-use anyhow::Result;
+use crate::{events, Common};
+use anyhow::{Context, Result};
 use clap::Args;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
-use vhost::vhost_kern::vhost_binding::VHOST_VDPA_SUSPEND;
 
 /// Open the device, start it, and hold it until standard input ends or the time is over
 ///
@@ -51,7 +50,7 @@ enum Step {
     Reset,
     /// Reset it with frames under way.
     BusyReset,
-    /// Start it again, if it was reset, and send frames around: "frames: 16 of 16".
+    /// Start it again, if it was reset, or resume it, if it was suspended, and send frames around: "frames: 16 of 16".
     Frames,
     /// Ask for a suspend: "suspend: EOPNOTSUPP", "suspend: ok" or the error's number.
     Suspend,
@@ -92,11 +91,12 @@ impl Options {
             check_traffic(report, "frames came back", &traffic, self.frames);
         }
         let mut told = false;
+        let mut suspended = false;
         self.wait(|word| {
             let Some(step) = Step::of(word) else {
                 return Ok(format!("{word}: unknown"));
             };
-            let said = self.carry_out(&device, &memory, &mut nic, step)?;
+            let said = self.carry_out(&device, &memory, &mut nic, &mut suspended, step)?;
             Ok(format!("{word}: {said}"))
         })?;
         if let Some(nic) = &nic {
@@ -128,6 +128,7 @@ impl Options {
         device: &'a Device,
         memory: &'a Memory,
         nic: &mut Option<Nic<'a>>,
+        suspended: &mut bool,
         step: Step,
     ) -> Result<String> {
         match step {
@@ -141,9 +142,13 @@ impl Options {
                 }
                 device.reset()?;
                 *nic = None;
+                *suspended = false;
                 Ok(format!("status {:#x}", device.status()?))
             }
             Step::Frames => {
+                if std::mem::take(suspended) {
+                    device.resume().context("resuming")?;
+                }
                 let nic = match nic {
                     Some(nic) => nic,
                     None => nic.insert(Nic::start(
@@ -156,8 +161,11 @@ impl Options {
                 let traffic = nic.loopback(16)?;
                 Ok(format!("{} of 16", traffic.received))
             }
-            Step::Suspend => Ok(match raw::plain(&device.file, VHOST_VDPA_SUSPEND()) {
-                Ok(()) => "ok".to_string(),
+            Step::Suspend => Ok(match device.suspend() {
+                Ok(()) => {
+                    *suspended = true;
+                    "ok".to_string()
+                }
                 Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                     "EOPNOTSUPP".to_string()
                 }

@@ -11,12 +11,14 @@ pub mod info;
 pub mod junk;
 pub mod loopback;
 pub mod map_limit;
+pub mod migrate;
 pub mod ranges;
 pub mod remap_live;
 pub mod reset_is_quiet;
 pub mod reset_keeps_map;
 pub mod scale;
 pub mod start_unmapped;
+pub mod suspend;
 pub mod vq_state;
 
 use crate::card::Card;
