@@ -117,7 +117,8 @@ impl Card {
         let payload = usize::from(info.batch) * size_of::<wire::Extent>();
         let payload = payload
             .max(size_of::<wire::AddressSpaceInfo>())
-            .max(size_of::<wire::DeviceStatistics>());
+            .max(size_of::<wire::DeviceStatistics>())
+            .max(size_of::<wire::QueueStatistics>());
         let cmdq = CommandQueue::new(dev, &info, payload)?;
         let eventq = EventQueue::new(dev, &info)?;
 

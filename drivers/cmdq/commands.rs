@@ -133,6 +133,26 @@ pub(crate) fn queue_query(
     queue_select(card, Opcode::QueueQuery, device, queue)
 }
 
+/// Reads a queue's counters.
+pub(crate) fn queue_statistics(
+    card: &Card,
+    device: u16,
+    queue: u16,
+) -> Result<wire::QueueStatistics, CommandError> {
+    let arguments = wire::QueueSelect {
+        queue: queue.into(),
+    };
+    let mut statistics = wire::QueueStatistics::new_zeroed();
+
+    card.execute(
+        Opcode::QueueStatistics,
+        device,
+        arguments.as_bytes(),
+        Payload::FromCard(statistics.as_mut_bytes()),
+    )?;
+    Ok(statistics)
+}
+
 fn queue_select(
     card: &Card,
     opcode: Opcode,

@@ -19,6 +19,7 @@ fn opcodes() {
         (0x0110, Opcode::QueueEnable),
         (0x0111, Opcode::QueueDisable),
         (0x0112, Opcode::QueueQuery),
+        (0x0113, Opcode::QueueStatistics),
         (0x0120, Opcode::NetSetMac),
         (0x0200, Opcode::AddressSpaceCreate),
         (0x0201, Opcode::AddressSpaceDestroy),

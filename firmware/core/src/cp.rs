@@ -92,6 +92,11 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
             ),
             Opcode::QueueDisable => vq::disable(&self.devices, hal, device, &arguments(command)?),
             Opcode::QueueQuery => vq::query(&self.devices, hal, device, &arguments(command)?),
+            Opcode::QueueStatistics => {
+                let statistics = vq::statistics(&self.devices, hal, device, &arguments(command)?)?;
+                write_payload(hal, command, &statistics)?;
+                done()
+            }
             Opcode::NetSetMac => self.devices.set_mac(hal, device, &arguments(command)?),
             Opcode::AddressSpaceCreate => self.spaces.create(hal, &arguments(command)?),
             Opcode::AddressSpaceDestroy => {

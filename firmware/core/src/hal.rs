@@ -183,6 +183,8 @@ pub struct QueueStatistics {
     pub dma_writes: u64,
     /// Times that it stopped on an error.
     pub queue_errors: u64,
+    /// Times that it stopped because the IOMMU refused an access.
+    pub faults: u64,
 }
 
 /// The head of a chain that a driver made available on a control queue.

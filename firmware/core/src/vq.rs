@@ -3,8 +3,8 @@
 //! Queue set-up, and the checks on it.
 
 use mooring_hw_regs::wire::{
-    AddressSpaceMode, ErrorCode, QueueEnable, QueueSelect, QueueState, NO_ADDRESS_SPACE, NO_VECTOR,
-    QUEUE_ALLOW_IDENTITY,
+    AddressSpaceMode, ErrorCode, QueueEnable, QueueSelect, QueueState, QueueStatistics,
+    NO_ADDRESS_SPACE, NO_VECTOR, QUEUE_ALLOW_IDENTITY,
 };
 
 use crate::cp::{done, result, Outcome};
@@ -125,6 +125,30 @@ pub(crate) fn query<H: Hal, const D: usize, const Q: usize>(
         avail_index: position.avail_index.into(),
         used_index: position.used_index.into(),
         running: u16::from(position.running).into(),
+        reserved: 0.into(),
+    })
+}
+
+/// `Opcode::QueueStatistics`.
+pub(crate) fn statistics<H: Hal, const D: usize, const Q: usize>(
+    devices: &Devices<D, Q>,
+    hal: &H,
+    device: u16,
+    arguments: &QueueSelect,
+) -> Result<QueueStatistics, ErrorCode> {
+    let queue = devices.get(device)?.queue(arguments.queue.get())?;
+    let counted = hal.statistics(queue);
+    // A queue has one direction, so one of each pair is zero.
+    Ok(QueueStatistics {
+        packets: (counted.rx_frames + counted.tx_frames).into(),
+        bytes: (counted.rx_bytes + counted.tx_bytes).into(),
+        dropped: counted.rx_dropped.into(),
+        doorbells: counted.doorbells.into(),
+        interrupts: counted.interrupts.into(),
+        dma_reads: counted.dma_reads.into(),
+        dma_writes: counted.dma_writes.into(),
+        errors: counted.queue_errors.into(),
+        faults: counted.faults.into(),
         reserved: 0.into(),
     })
 }

@@ -10,8 +10,9 @@ use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
     AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, DeviceCreate,
     DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, EventKind, Extent,
-    ExtentOperation, NetSetMac, Opcode, QueueEnable, QueueErrorReason, NO_ADDRESS_SPACE, NO_DEVICE,
-    QUEUE_ALLOW_IDENTITY, UPDATE_BEGIN, UPDATE_COMMIT,
+    ExtentOperation, NetSetMac, Opcode, QueueEnable, QueueErrorReason, QueueSelect,
+    QueueStatistics, NO_ADDRESS_SPACE, NO_DEVICE, QUEUE_ALLOW_IDENTITY, UPDATE_BEGIN,
+    UPDATE_COMMIT,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -539,6 +540,38 @@ fn created_device_statistics(firmware: &mut Firmware, mock: &mut Mock) {
         (statistics.rx_frames.get(), statistics.dma_writes.get()),
         (2, 20)
     );
+}
+
+#[test]
+fn queues_tell_their_own_counters() {
+    let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
+    created(&mut firmware, &mut mock, &create(1)).expect("a device");
+    let second = created(&mut firmware, &mut mock, &create(1)).expect("a device");
+    let device = second.device.get();
+    let room = size_of::<QueueStatistics>();
+    let mut statistics = |queue: u16| {
+        let select = QueueSelect {
+            queue: queue.into(),
+        };
+        execute(
+            &mut firmware,
+            &mut mock,
+            &command(Opcode::QueueStatistics, device, &select, room),
+        )
+        .map(|_| {
+            let (statistics, _) =
+                QueueStatistics::read_from_prefix(&mock.payload).expect("statistics");
+            statistics
+        })
+    };
+    let last = statistics(1).expect("statistics");
+    assert_eq!((last.packets.get(), last.dma_writes.get()), (1, 10));
+    assert_eq!(
+        last.faults.get(),
+        101 + u64::from(second.first_queue.get()),
+        "the card-wide queue's"
+    );
+    assert_eq!(statistics(2).err(), Some(ErrorCode::NoSuchQueue));
 }
 
 #[test]

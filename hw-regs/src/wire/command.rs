@@ -55,10 +55,14 @@ pub enum Opcode {
     /// Starts a queue ([`QueueEnable`]); refused with [`ErrorCode::Busy`](super::ErrorCode::Busy) if it runs.
     QueueEnable = 0x0110,
     /// Stops a queue ([`QueueSelect`]), waits until none of its DMA and interrupts is under way →
-    /// [`QueueState`](super::QueueState). The state of a queue that was never started is zero.
+    /// [`QueueState`](super::QueueState). The state of a queue that was never started is zero. A queue that runs gives
+    /// back every chain that it has taken before it stops, so the available and the used index are the same: another
+    /// device can go on from there with nothing lost or repeated. They differ only after the queue has failed.
     QueueDisable = 0x0111,
     /// Reads a queue's state ([`QueueSelect`]) → [`QueueState`](super::QueueState).
     QueueQuery = 0x0112,
+    /// Reads a queue's counters ([`QueueSelect`]) ⇒ [`QueueStatistics`](super::QueueStatistics).
+    QueueStatistics = 0x0113,
     /// Sets the MAC address of a network device ([`NetSetMac`]).
     NetSetMac = 0x0120,
     /// Takes an address space from the card's pool ([`AddressSpaceCreate`]) →
@@ -94,7 +98,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// Every opcode, in the order of its number.
-    pub const ALL: [Opcode; 16] = [
+    pub const ALL: [Opcode; 17] = [
         Self::Nop,
         Self::DeviceCreate,
         Self::DeviceDestroy,
@@ -104,6 +108,7 @@ impl Opcode {
         Self::QueueEnable,
         Self::QueueDisable,
         Self::QueueQuery,
+        Self::QueueStatistics,
         Self::NetSetMac,
         Self::AddressSpaceCreate,
         Self::AddressSpaceDestroy,
@@ -193,7 +198,7 @@ pub struct QueueEnable {
     pub device_area: U64,
 }
 
-/// Arguments of [`Opcode::QueueDisable`] and [`Opcode::QueueQuery`].
+/// Arguments of [`Opcode::QueueDisable`], [`Opcode::QueueQuery`] and [`Opcode::QueueStatistics`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct QueueSelect {

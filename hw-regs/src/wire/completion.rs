@@ -145,3 +145,31 @@ pub struct DeviceStatistics {
     /// Times a queue stopped on an error.
     pub queue_errors: U64,
 }
+
+/// Payload that the card writes for [`Opcode::QueueStatistics`](super::Opcode::QueueStatistics).
+///
+/// All are counted since the queue's device was created; a device reset doesn't clear them.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct QueueStatistics {
+    /// Frames that passed the queue.
+    pub packets: U64,
+    /// Bytes in those frames, without virtio headers.
+    pub bytes: U64,
+    /// Frames for the queue that found no buffer.
+    pub dropped: U64,
+    /// Writes to the queue's doorbell.
+    pub doorbells: U64,
+    /// Interrupts that the queue raised.
+    pub interrupts: U64,
+    /// Reads of host memory that the queue asked of the IOMMU, refused ones included.
+    pub dma_reads: U64,
+    /// Writes to host memory that the queue asked of the IOMMU, refused ones included.
+    pub dma_writes: U64,
+    /// Times that the queue stopped on an error, refused accesses included.
+    pub errors: U64,
+    /// Times that the queue stopped because the IOMMU refused an access.
+    pub faults: U64,
+    /// Zero.
+    pub reserved: U64,
+}

@@ -15,8 +15,8 @@ use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
     AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, Command,
     Completion, DeviceCreate, DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, Event,
-    Extent, ExtentOperation, Opcode, QueueEnable, QueueSelect, QueueState, ARGUMENTS_SIZE, MAGIC,
-    NO_DEVICE, RESULT_SIZE, STATUS_OK, UPDATE_BEGIN, UPDATE_COMMIT,
+    Extent, ExtentOperation, Opcode, QueueEnable, QueueSelect, QueueState, QueueStatistics,
+    ARGUMENTS_SIZE, MAGIC, NO_DEVICE, RESULT_SIZE, STATUS_OK, UPDATE_BEGIN, UPDATE_COMMIT,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -398,6 +398,16 @@ impl<A: CardAccess> TestDriver<A> {
             &[],
         )
         .map(result)
+    }
+
+    /// Reads a queue's counters.
+    pub fn queue_statistics(&mut self, device: u16, queue: u16) -> Answer<QueueStatistics> {
+        let arguments = QueueSelect {
+            queue: queue.into(),
+        };
+        let room = QueueStatistics::new_zeroed();
+        self.command(Opcode::QueueStatistics, device, &arguments, room.as_bytes())?;
+        Ok(self.payload())
     }
 
     /// Takes an address space.

@@ -171,6 +171,7 @@ impl Engine {
         if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
             slot.running = false;
             slot.statistics.queue_errors += 1;
+            slot.statistics.faults += u64::from(error.fault.is_some());
             self.failures.push(QueueFailure {
                 queue,
                 reason: error.reason,

@@ -232,10 +232,12 @@ impl VirtqueueEngine for Mock {
         }
     }
 
-    fn statistics(&self, _queue: u16) -> QueueStatistics {
+    fn statistics(&self, queue: u16) -> QueueStatistics {
         QueueStatistics {
             rx_frames: 1,
             dma_writes: 10,
+            // Tells queues apart.
+            faults: 100 + u64::from(queue),
             ..QueueStatistics::default()
         }
     }

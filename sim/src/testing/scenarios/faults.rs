@@ -118,6 +118,13 @@ pub fn faults<A: CardAccess>(access: A) {
     );
     let statistics = driver.statistics(device).expect("statistics");
     assert_eq!(statistics.queue_errors.get(), 7);
+    let refused = [0, 1].map(|queue| {
+        let queue = driver.queue_statistics(device, queue).expect("statistics");
+        assert_eq!(queue.faults, queue.errors, "nothing else went wrong");
+        queue.faults.get()
+    });
+    assert_eq!(refused[0] + refused[1], 7);
+    assert!(refused[0] > 0 && refused[1] > 0);
 }
 
 pub(super) fn expect_fault<A: CardAccess>(

@@ -40,6 +40,24 @@ pub fn loopback<A: CardAccess>(access: A) {
             && statistics.interrupts.get() > 0
     );
 
+    // Each queue has its part of it.
+    let device = pair.device.device.get();
+    let [rx, tx] = [0, 1].map(|queue| driver.queue_statistics(device, queue).expect("statistics"));
+    assert_eq!(
+        (rx.packets, tx.packets),
+        (statistics.rx_frames, statistics.tx_frames)
+    );
+    assert_eq!(
+        (rx.bytes, tx.bytes),
+        (statistics.rx_bytes, statistics.tx_bytes)
+    );
+    assert_eq!(
+        rx.dma_writes.get() + tx.dma_writes.get(),
+        statistics.dma_writes.get()
+    );
+    assert_eq!((tx.doorbells.get(), tx.faults.get()), (40, 0));
+    assert!(rx.interrupts.get() > 0);
+
     // A driver that wants no interrupts gets none.
     pair.rx.set_flags(1);
     driver.access.take_interrupt(pair.rx_vector());
