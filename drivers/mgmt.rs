@@ -4,6 +4,7 @@
 
 use crate::{
     card::Card,
+    cmdq::CommandError,
     info::Translation,
     net::{
         explicit,
@@ -27,12 +28,14 @@ use crate::{
         OptionalOp,
         UnregisteredDevice, //
     },
+    wire::ErrorCode, //
 };
 use kernel::{
     device::{
         self,
         Bound, //
     },
+    fmt,
     prelude::*,
     sync::Arc, //
 };
@@ -74,6 +77,69 @@ fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
     }
 }
 
+/// Why a device is not added as it was asked for.
+#[derive(Clone, Copy)]
+enum Refusal {
+    Name,
+    QueuePairs { most: u16 },
+    Mtu,
+    Mac,
+    UnknownFeature(u64),
+    MissingFeature(u64),
+    FeatureNotHere(u64),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => write!(f, "a name has at least a character, and no slash, and isn't . or .."),
+            Self::QueuePairs { most } => write!(f, "max_vqp has to be 1 to {most} on this card"),
+            Self::Mtu => write!(f, "mtu has to be {} to {}", MTU.start(), MTU.end()),
+            Self::Mac => write!(f, "mac has to be the address of one station, and not 0"),
+            Self::UnknownFeature(features) => write!(
+                f,
+                "no device of this driver offers device_features {features:#x}, see `vdpa mgmtdev show`"
+            ),
+            Self::MissingFeature(features) => {
+                write!(f, "device_features {features:#x} can't be left out")
+            }
+            Self::FeatureNotHere(features) => write!(
+                f,
+                "the card doesn't offer device_features {features:#x} with the other features and max_vqp that were asked for"
+            ),
+        }
+    }
+}
+
+/// Checks what needs no card to see.
+fn check_request(name: &CStr, config: &DeviceConfig, max_pairs: u16) -> Result<(), Refusal> {
+    let queue_pairs = config.max_vq_pairs.unwrap_or(1);
+    let features = config.features.unwrap_or(REQUIRED);
+
+    // The core takes any name, and sysfs then warns or renames.
+    if matches!(name.to_bytes(), b"" | b"." | b"..") || name.to_bytes().contains(&b'/') {
+        return Err(Refusal::Name);
+    }
+    if queue_pairs == 0 || (queue_pairs > 1 && queue_pairs > max_pairs) {
+        return Err(Refusal::QueuePairs {
+            most: max_pairs.max(1),
+        });
+    }
+    if config.mtu.is_some_and(|mtu| !MTU.contains(&mtu)) {
+        return Err(Refusal::Mtu);
+    }
+    if config.mac.is_some_and(|mac| !is_valid_mac(mac)) {
+        return Err(Refusal::Mac);
+    }
+    if features & !FEATURES != 0 {
+        return Err(Refusal::UnknownFeature(features & !FEATURES));
+    }
+    if features & REQUIRED != REQUIRED {
+        return Err(Refusal::MissingFeature(REQUIRED & !features));
+    }
+    Ok(())
+}
+
 /// The management device of a card.
 pub(crate) struct Manager {
     card: Arc<Card>,
@@ -83,6 +149,18 @@ pub(crate) struct Manager {
 pub(crate) type Management<'bound> = crate::vdpa::ManagementDevice<'bound, Manager>;
 
 impl Manager {
+    /// Says in the log why a device is not added: the core has no way to hand words to whoever asked for it
+    /// (`vdpa_mgmtdev_ops.dev_add` has no `extack`).
+    fn refuse(&self, name: &CStr, refusal: Refusal) -> Error {
+        dev_warn!(
+            self.card.dev(),
+            "device {:?} not added: {}\n",
+            name,
+            refusal
+        );
+        EINVAL
+    }
+
     /// Registers the management device of `card`.
     pub(crate) fn register<'bound>(
         parent: &'bound device::Device<Bound>,
@@ -116,27 +194,11 @@ impl ManagementOperations for Manager {
         name: &CStr,
         config: &DeviceConfig,
     ) -> Result {
-        // The core takes any name, and sysfs then warns or renames.
-        if matches!(name.to_bytes(), b"" | b"." | b"..") || name.to_bytes().contains(&b'/') {
-            return Err(EINVAL);
-        }
         let queue_pairs = config.max_vq_pairs.unwrap_or(1);
         // A device with several pairs has a control queue, too.
         let max_pairs = (self.card.info.num_queues - 1) / 2;
 
-        if queue_pairs == 0
-            || (queue_pairs > 1 && queue_pairs > max_pairs)
-            || config.mtu.is_some_and(|mtu| !MTU.contains(&mtu))
-            || config.mac.is_some_and(|mac| !is_valid_mac(mac))
-        {
-            return Err(EINVAL);
-        }
-        if config
-            .features
-            .is_some_and(|features| features & !FEATURES != 0 || features & REQUIRED != REQUIRED)
-        {
-            return Err(EINVAL);
-        }
+        check_request(name, config, max_pairs).map_err(|refusal| self.refuse(name, refusal))?;
 
         // vhost-vdpa puts the whole function into the domain of the process that has one of its devices open. A second
         // device would run through the map of the first one's owner.
@@ -157,11 +219,17 @@ impl ManagementOperations for Manager {
                 features: config.features,
             },
         )?;
+        // A feature can depend on others, or on the number of queues. Dropping the device takes it from the card.
+        let lacking = config.features.unwrap_or(0) & !device.offered();
+        if lacking != 0 {
+            return Err(self.refuse(name, Refusal::FeatureNotHere(lacking)));
+        }
         let params = DeviceParams {
             callbacks: device.callbacks().clone(),
             ngroups: device.num_groups(),
             nas: device.num_spaces(),
             maps: explicit::maps(&device.share())?,
+            use_va: false,
             without: absent_operations(self.card.info.translation),
         };
         let device = UnregisteredDevice::new(request, name, params, NetVdpa::new(device))?;
@@ -174,10 +242,19 @@ impl ManagementOperations for Manager {
     }
 
     fn dev_set_attr(&self, dev: &Device<NetVdpa>, config: &DeviceConfig) -> Result {
-        match config.mac {
-            Some(mac) if is_valid_mac(mac) => Ok(dev.device().set_mac(mac)?),
-            Some(_) => Err(EINVAL),
-            None => Err(EOPNOTSUPP),
+        // The core has checked it already, and lets nothing else through.
+        let mac = config.mac.ok_or(EOPNOTSUPP)?;
+        if !is_valid_mac(mac) {
+            return Err(EINVAL);
         }
+        dev.device().set_mac(mac).map_err(|error| {
+            if error == CommandError::Refused(ErrorCode::InvalidArgument) {
+                dev_warn!(
+                    dev.as_ref(),
+                    "mac not set: another device of the card has this address\n"
+                );
+            }
+            error.into()
+        })
     }
 }

@@ -12,9 +12,14 @@ use crate::{
         register,
         register_threaded, //
     },
-    vdpa::Callbacks, //
+    vdpa::{
+        irq_affinity,
+        set_irq_affinity,
+        Callbacks, //
+    },
 };
 use kernel::{
+    cpumask::Cpumask,
     irq::{
         self,
         IrqReturn,
@@ -110,6 +115,28 @@ impl Table {
             0 => None,
             irq => Some(irq),
         }
+    }
+
+    /// Has the interrupts of the card's queue `queue` go to these CPUs.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the queue shares its vector with others, else what `irq_set_affinity()` fails with.
+    pub(crate) fn set_affinity(&self, queue: u16, mask: &Cpumask) -> Result {
+        let irq = self.private_irq(queue).ok_or(EOPNOTSUPP)?;
+
+        set_irq_affinity(irq, mask)
+    }
+
+    /// Writes into `mask` where they go.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the queue shares its vector with others.
+    pub(crate) fn affinity(&self, queue: u16, mask: &mut Cpumask) -> Result {
+        let irq = self.private_irq(queue).ok_or(EOPNOTSUPP)?;
+
+        irq_affinity(irq, mask)
     }
 
     /// Sends the interrupts of queues `first..` to `callbacks`, as many as those have.

@@ -11,6 +11,7 @@ pub(crate) mod faults;
 pub(crate) mod operations;
 mod share;
 mod start;
+mod statistics;
 mod suspend;
 
 use crate::{
@@ -239,6 +240,7 @@ impl NetDevice {
             || !is_valid_mac(created.mac)
             || parameters.mac.is_some_and(|mac| mac != created.mac)
             || parameters.mtu.is_some_and(|mtu| mtu != created.mtu.get())
+            || parameters.features.is_some_and(|most| offered & !most != 0)
         {
             card.fail("it made a device that is not what was asked for");
             return Err(EIO);
@@ -421,14 +423,22 @@ impl NetDevice {
         }
     }
 
-    /// Changes the MAC address, on the card and in the configuration space.
+    /// Changes the MAC address, on the card and in the configuration space, and tells the owner to read that again.
     pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), CommandError> {
-        let mut current = self.mac.lock();
+        {
+            let mut current = self.mac.lock();
 
-        commands::net_set_mac(&self.card, self.number, mac)?;
-        *current = mac;
-        self.generation.fetch_add(1, Relaxed);
+            commands::net_set_mac(&self.card, self.number, mac)?;
+            *current = mac;
+            self.generation.fetch_add(1, Relaxed);
+        }
+        self.callbacks.call_config();
         Ok(())
+    }
+
+    /// The features that the device offers.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered
     }
 
     /// Takes what the card tells about this device. Runs in the event interrupt's thread.

@@ -40,6 +40,7 @@
 //!             ngroups: 2,
 //!             nas: 2,
 //!             maps: KVec::new(),
+//!             use_va: false,
 //!             without: &[],
 //!         };
 //!         let data = MyNet::new(config, callbacks);
@@ -59,6 +60,7 @@
 // carries it along need not use all of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+mod affinity;
 mod bindings;
 mod bus_driver;
 mod callback;
@@ -66,6 +68,7 @@ mod device;
 mod iotlb;
 mod map_ops;
 mod mgmt;
+mod netlink;
 mod notify;
 mod operations;
 mod unregistered;
@@ -74,6 +77,10 @@ mod vq;
 mod vtable;
 
 pub use self::{
+    affinity::{
+        irq_affinity,
+        set_irq_affinity, //
+    },
     bus_driver::BusDriver,
     callback::Callbacks,
     device::Device,
@@ -96,6 +103,10 @@ pub use self::{
         ManagementDevice,
         ManagementInfo,
         ManagementOperations, //
+    },
+    netlink::{
+        ExtAck,
+        VendorStats, //
     },
     notify::ChangeNotifier,
     operations::Operations,

@@ -10,6 +10,7 @@ use crate::vdpa::{
     Device,
     DeviceConfig,
     DeviceParams,
+    ExtAck,
     Iotlb,
     IovaRange,
     ManagementDevice,
@@ -20,10 +21,13 @@ use crate::vdpa::{
     Operations,
     OptionalOp,
     UnregisteredDevice,
+    VendorStats,
     VqAddress,
     VqState, //
 };
 use kernel::{
+    cpumask::Cpumask,
+    mm::Mm,
     new_mutex, new_spinlock_irq,
     prelude::*,
     sync::{
@@ -199,6 +203,34 @@ impl Operations for TestDevice {
         Ok(VqState::Split { avail_index: 77 })
     }
 
+    fn get_vendor_vq_stats(
+        dev: &Device<Self>,
+        idx: u16,
+        stats: &mut VendorStats<'_>,
+        extack: &mut ExtAck<'_>,
+    ) -> Result {
+        dev.notes.note("get_vendor_vq_stats", [idx.into(), 0, 0]);
+        extack.set(fmt!("queue {idx} was asked for"));
+        dev.notes.result()?;
+        // That there is no room is for the abstraction to remember.
+        let _ = stats.put(c"seen", 0x0123_4567_89ab_cdef);
+        Ok(())
+    }
+
+    fn set_vq_affinity(dev: &Device<Self>, idx: u16, mask: Option<&Cpumask>) -> Result {
+        let weight = mask.map_or(u64::MAX, |mask| mask.weight().into());
+
+        dev.notes.note("set_vq_affinity", [idx.into(), weight, 0]);
+        dev.notes.result()
+    }
+
+    fn get_vq_affinity(dev: &Device<Self>, idx: u16, mask: &mut Cpumask) -> Result {
+        dev.notes.note("get_vq_affinity", [idx.into(), 0, 0]);
+        dev.notes.result()?;
+        mask.setall();
+        Ok(())
+    }
+
     fn get_vq_notification(dev: &Device<Self>, idx: u16) -> Option<NotificationArea> {
         dev.notes.note("get_vq_notification", [idx.into(), 0, 0]);
         Some(NotificationArea {
@@ -271,8 +303,18 @@ impl Operations for TestDevice {
         dev.notes.result()
     }
 
+    fn compat_reset(dev: &Device<Self>, clean_map: bool) -> Result {
+        dev.notes.note("compat_reset", [clean_map.into(), 0, 0]);
+        dev.notes.result()
+    }
+
     fn suspend(dev: &Device<Self>) -> Result {
         dev.notes.note("suspend", [0; 3]);
+        dev.notes.result()
+    }
+
+    fn resume(dev: &Device<Self>) -> Result {
+        dev.notes.note("resume", [0; 3]);
         dev.notes.result()
     }
 
@@ -330,6 +372,15 @@ impl Operations for TestDevice {
             .note("set_group_asid", [group.into(), asid.into(), 0]);
         dev.notes.result()
     }
+
+    fn bind_mm(dev: &Device<Self>, _mm: &Mm) -> Result {
+        dev.notes.note("bind_mm", [0; 3]);
+        dev.notes.result()
+    }
+
+    fn unbind_mm(dev: &Device<Self>) {
+        dev.notes.note("unbind_mm", [0; 3]);
+    }
 }
 
 /// What `dev_add` does with the device.
@@ -371,6 +422,7 @@ impl ManagementOperations for Manager {
             },
             nas: NAS,
             maps: KVec::new(),
+            use_va: false,
             without: self.without,
         };
         *self.notes.callbacks.lock() = Some(callbacks.clone());

@@ -39,6 +39,7 @@ mod tests {
         wire::{
             self,
             AddressSpaceMode,
+            ErrorCode,
             EventKind,
             Opcode, //
         },
@@ -249,6 +250,76 @@ mod tests {
         to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
         start(&vdev)?;
         check!(status(&vdev)? == STARTED);
+        Ok(())
+    }
+
+    /// A device that is suspended runs nothing, whatever is done to its queues, and goes on as they are set up then.
+    #[test]
+    fn suspended_queues_stand_still() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let pages = Pages::single(0)?;
+        let state = crate::kunit::bus::bindings::vdpa_vq_state::default();
+
+        parent.vdpa_add(NAME)?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        let maps = Maps::of_pages(&pages, &[(0, 0)])?;
+        to_result(call!(vdev, set_map, 0, maps.as_raw()))?;
+        check!(to_result(call!(vdev, suspend)) == Err(EINVAL));
+        check!(to_result(call!(vdev, resume)) == Err(EINVAL));
+        start(&vdev)?;
+        check!(to_result(call!(vdev, set_vq_state, 0, &state)) == Err(EBUSY));
+
+        trace::start();
+        to_result(call!(vdev, suspend))?;
+        to_result(call!(vdev, suspend))?;
+        check!(trace::take().steps() == [Step::Command(Opcode::QueueDisable)]);
+        to_result(call!(vdev, set_vq_state, 0, &state))?;
+        call!(vdev, set_vq_ready, 0, false);
+        call!(vdev, set_vq_ready, 0, true);
+        check!(trace::take().steps().is_empty());
+        check!(status(&vdev)? == STARTED);
+
+        // A refusal leaves it suspended, and its owner may try again.
+        card.cp(|cp| cp.answer(Opcode::QueueEnable, Answer::Refused(ErrorCode::Busy)));
+        check!(to_result(call!(vdev, resume)) == Err(EBUSY));
+        check!(status(&vdev)? == STARTED);
+        trace::start();
+        to_result(call!(vdev, resume))?;
+        to_result(call!(vdev, resume))?;
+        check!(trace::take().steps() == [Step::Command(Opcode::QueueEnable)]);
+
+        // A reset ends it as well.
+        to_result(call!(vdev, suspend))?;
+        // SAFETY: The device is registered.
+        unsafe { vdev.reset() }?;
+        start(&vdev)?;
+        check!(status(&vdev)? == STARTED);
+        check!(to_result(call!(vdev, set_vq_state, 0, &state)) == Err(EBUSY));
+        Ok(())
+    }
+
+    /// Anybody may have netlink ask for these, and the card isn't to be bothered with it.
+    #[test]
+    fn unprivileged_requests_ask_no_card() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+        let _management = manage(&parent, &card)?;
+        let mut config = [0u8; 64];
+
+        parent.vdpa_add(NAME)?;
+        let vdev = Vdev::find(&parent, NAME)?;
+        trace::start();
+        call!(vdev, get_device_id);
+        call!(vdev, get_vendor_id);
+        call!(vdev, get_vq_num_max);
+        call!(vdev, get_vq_num_min);
+        call!(vdev, get_status);
+        call!(vdev, get_device_features);
+        call!(vdev, get_driver_features);
+        call!(vdev, get_config, 0, config.as_mut_ptr().cast(), 64);
+        check!(trace::take().steps().is_empty());
         Ok(())
     }
 

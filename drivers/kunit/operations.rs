@@ -36,6 +36,10 @@ mod tests {
         vdpa::virtio::*,
     };
     use kernel::{
+        cpumask::{
+            Cpumask,
+            CpumaskVar, //
+        },
         error::to_result,
         prelude::*,
         sync::{
@@ -90,7 +94,13 @@ mod tests {
         check!(dev.notes.were(&[("reset", [0; 3])]));
         check!(call!(dev, get_status) == 0);
         to_result(call!(dev, suspend))?;
-        check!(dev.notes.were(&[("suspend", [0; 3])]));
+        to_result(call!(dev, resume))?;
+        to_result(call!(dev, compat_reset, 1))?;
+        check!(dev.notes.were(&[
+            ("suspend", [0; 3]),
+            ("resume", [0; 3]),
+            ("compat_reset", [1, 0, 0]),
+        ]));
 
         check!(call!(dev, get_device_features) == 0x1234_5678_9abc);
         // SAFETY: The device is registered.
@@ -120,6 +130,10 @@ mod tests {
         check!(to_result(call!(dev, get_vq_state, 0, &mut state)) == Err(EBUSY));
         check!(to_result(call!(dev, get_vq_irq, 0)) == Err(EBUSY));
         check!(to_result(call!(dev, suspend)) == Err(EBUSY));
+        check!(to_result(call!(dev, resume)) == Err(EBUSY));
+        check!(to_result(call!(dev, compat_reset, 0)) == Err(EBUSY));
+        check!(to_result(call!(dev, set_vq_affinity, 0, core::ptr::null())) == Err(EBUSY));
+        check!(call!(dev, get_vq_affinity, 0).is_null());
         check!(to_result(call!(dev, set_map, 0, maps.as_raw())) == Err(EBUSY));
         check!(to_result(call!(dev, reset_map, 0)) == Err(EBUSY));
         check!(to_result(call!(dev, set_group_asid, 0, 0)) == Err(EBUSY));
@@ -153,6 +167,150 @@ mod tests {
         check!(call!(dev, get_vq_size, 0) == 128);
         check!(call!(dev, get_vq_group, 0) == 1);
         check!(call!(dev, get_vq_notification, 0).size == 0x1000);
+        Ok(())
+    }
+
+    /// A netlink message that is being made.
+    struct Message(*mut kernel::bindings::sk_buff);
+
+    impl Message {
+        /// An empty one with room for at least `size` bytes.
+        fn new(size: u32) -> Result<Self> {
+            // SAFETY: This asks for nothing but memory.
+            let message = unsafe {
+                kernel::bindings::__alloc_skb(
+                    size,
+                    kernel::bindings::GFP_KERNEL,
+                    0,
+                    kernel::bindings::NUMA_NO_NODE,
+                )
+            };
+            match message.is_null() {
+                true => Err(ENOMEM),
+                false => Ok(Self(message)),
+            }
+        }
+
+        /// What was put into it.
+        fn bytes(&self) -> &[u8] {
+            // SAFETY: The message is valid, and its data are `len` bytes in one piece.
+            unsafe {
+                let (data, len) = ((*self.0).data, (*self.0).len);
+                core::slice::from_raw_parts(data.cast_const(), len as usize)
+            }
+        }
+    }
+
+    impl Drop for Message {
+        fn drop(&mut self) {
+            // SAFETY: Nobody else refers to the message.
+            unsafe { kernel::bindings::consume_skb(self.0) };
+        }
+    }
+
+    /// The text of an extack.
+    fn text(extack: &kernel::bindings::netlink_ext_ack) -> &CStr {
+        match extack._msg.is_null() {
+            true => c"",
+            // SAFETY: What it points to is a string in the structure.
+            false => unsafe { CStr::from_char_ptr(extack._msg) },
+        }
+    }
+
+    #[test]
+    fn statistics_and_words_reach_the_user() -> Result {
+        let parent = Parent::new()?;
+        let dev = Registered::new(&parent)?;
+        let message = Message::new(256)?;
+        let mut extack = kernel::bindings::netlink_ext_ack::default();
+
+        to_result(call!(dev, get_vendor_vq_stats, 2, message.0, &mut extack))?;
+        check!(dev.notes.were(&[("get_vendor_vq_stats", [2, 0, 0])]));
+        check!(text(&extack).to_bytes() == b"queue 2 was asked for");
+        // The words are where they stay when the module goes.
+        check!(extack._msg == extack._msg_buf.as_ptr());
+        let bytes = message.bytes();
+        check!(bytes.windows(5).any(|window| window == b"seen\0"));
+        let value = 0x0123_4567_89ab_cdefu64.to_ne_bytes();
+        check!(bytes.windows(8).any(|window| window == value));
+
+        // Nobody has to be told.
+        to_result(call!(
+            dev,
+            get_vendor_vq_stats,
+            0,
+            message.0,
+            core::ptr::null_mut()
+        ))?;
+        check!(dev.notes.were(&[("get_vendor_vq_stats", [0, 0, 0])]));
+        for idx in [NVQS, u16::MAX] {
+            let result = call!(dev, get_vendor_vq_stats, idx, message.0, &mut extack);
+            check!(to_result(result) == Err(EINVAL));
+            check!(text(&extack)
+                .to_bytes()
+                .ends_with(b"the device has 3 queues"));
+        }
+        dev.notes.errno.store(EBUSY.to_errno(), Relaxed);
+        let result = call!(dev, get_vendor_vq_stats, 1, message.0, &mut extack);
+        check!(to_result(result) == Err(EBUSY));
+        check!(text(&extack).to_bytes() == b"queue 1 was asked for");
+        Ok(())
+    }
+
+    /// The driver of these tests doesn't look whether there was room.
+    #[test]
+    fn statistics_are_whole_or_none() -> Result {
+        let parent = Parent::new()?;
+        let dev = Registered::new(&parent)?;
+        let message = Message::new(4096)?;
+        let mut extack = kernel::bindings::netlink_ext_ack::default();
+
+        for _ in 0..1000 {
+            let result = call!(dev, get_vendor_vq_stats, 0, message.0, &mut extack);
+            if let Err(error) = to_result(result) {
+                check!(error == EMSGSIZE);
+                return Ok(());
+            }
+        }
+        // There can't have been room for all of that.
+        Err(EOVERFLOW)
+    }
+
+    #[test]
+    fn affinity_passes_both_ways() -> Result {
+        let parent = Parent::new()?;
+        let dev = Registered::new(&parent)?;
+        let mask = CpumaskVar::new_zero(GFP_KERNEL)?;
+
+        to_result(call!(dev, set_vq_affinity, 1, mask.as_raw()))?;
+        to_result(call!(dev, set_vq_affinity, 2, core::ptr::null()))?;
+        check!(dev.notes.were(&[
+            ("set_vq_affinity", [1, 0, 0]),
+            ("set_vq_affinity", [2, u64::MAX, 0]),
+        ]));
+        let first = call!(dev, get_vq_affinity, 0);
+        let second = call!(dev, get_vq_affinity, 1);
+        check!(!first.is_null() && !second.is_null() && first != second);
+        // SAFETY: Both are valid as long as the device is registered.
+        check!(unsafe { Cpumask::from_raw(first).full() && Cpumask::from_raw(second).full() });
+        check!(call!(dev, get_vq_affinity, 0) == first);
+        Ok(())
+    }
+
+    #[test]
+    fn process_reaches_the_driver() -> Result {
+        let parent = Parent::new()?;
+        let dev = Registered::new(&parent)?;
+        // SAFETY: The thread that runs this borrows somebody's address space, and keeps it meanwhile.
+        let mm = unsafe { (*kernel::bindings::get_current()).active_mm };
+
+        to_result(call!(dev, bind_mm, mm))?;
+        call!(dev, unbind_mm);
+        check!(dev
+            .notes
+            .were(&[("bind_mm", [0; 3]), ("unbind_mm", [0; 3])]));
+        dev.notes.errno.store(EBUSY.to_errno(), Relaxed);
+        check!(to_result(call!(dev, bind_mm, mm)) == Err(EBUSY));
         Ok(())
     }
 
@@ -220,6 +378,8 @@ mod tests {
             check!(to_result(call!(dev, get_vq_state, idx, &mut state)) == Err(EINVAL));
             check!(call!(dev, get_vq_notification, idx).size == 0);
             check!(call!(dev, get_vq_irq, idx) < 0);
+            check!(to_result(call!(dev, set_vq_affinity, idx, core::ptr::null())) == Err(EINVAL));
+            check!(call!(dev, get_vq_affinity, idx).is_null());
             check!(call!(dev, get_vq_size, idx) == 0);
             check!(call!(dev, get_vq_group, idx) == 0);
         }

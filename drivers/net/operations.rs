@@ -23,15 +23,18 @@ use crate::{
         self,
         virtio::*,
         Device,
+        ExtAck,
         Iotlb,
         IovaRange,
         Map,
         NotificationArea,
+        VendorStats,
         VqAddress,
         VqState, //
     },
 };
 use kernel::{
+    cpumask::Cpumask,
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -237,6 +240,15 @@ impl vdpa::Operations for NetVdpa {
         Ok(VqState::Split { avail_index })
     }
 
+    fn get_vendor_vq_stats(
+        dev: &Device<Self>,
+        idx: u16,
+        stats: &mut VendorStats<'_>,
+        extack: &mut ExtAck<'_>,
+    ) -> Result {
+        dev.device.report_statistics(idx, stats, extack)
+    }
+
     fn get_vq_notification(dev: &Device<Self>, idx: u16) -> Option<NotificationArea> {
         // The doorbell is alone in its page only if pages aren't larger than the stride.
         (PAGE_SIZE == regs::DOORBELL_STRIDE).then(|| NotificationArea {
@@ -258,6 +270,28 @@ impl vdpa::Operations for NetVdpa {
             .interrupts
             .private_irq(device.first_queue + idx)
             .ok_or(EOPNOTSUPP)
+    }
+
+    fn set_vq_affinity(dev: &Device<Self>, idx: u16, mask: Option<&Cpumask>) -> Result {
+        let device = &dev.device;
+
+        match mask {
+            Some(mask) => device
+                .card
+                .interrupts
+                .set_affinity(device.first_queue + idx, mask),
+            // Without a wish they stay where they are.
+            None => Ok(()),
+        }
+    }
+
+    fn get_vq_affinity(dev: &Device<Self>, idx: u16, mask: &mut Cpumask) -> Result {
+        let device = &dev.device;
+
+        device
+            .card
+            .interrupts
+            .affinity(device.first_queue + idx, mask)
     }
 
     fn get_vq_size(dev: &Device<Self>, _idx: u16) -> u16 {

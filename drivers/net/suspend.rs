@@ -91,7 +91,13 @@ impl NetDevice {
             false => "it needs a reset",
         };
         if let Some(count) = self.complaints.count() {
-            dev_err!(dev, "device could not be {}; {} ({})\n", what, advice, count);
+            dev_err!(
+                dev,
+                "device could not be {}; {} ({})\n",
+                what,
+                advice,
+                count
+            );
         }
         if !suspended {
             self.need_reset();

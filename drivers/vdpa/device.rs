@@ -3,6 +3,7 @@
 //! vDPA devices: `struct vdpa_device` together with the driver's data.
 
 use super::{
+    affinity::Masks,
     bindings,
     map_ops::Space,
     BusDriver,
@@ -52,6 +53,8 @@ pub struct Device<T: Operations> {
     pub(super) callbacks: Arc<Callbacks>,
     /// By the number of a group of virtqueues, if virtio-vdpa's memory is mapped by the driver. Does not change.
     pub(super) maps: KVec<Space>,
+    /// Places for the answers to `get_vq_affinity`. Does not change, apart from what is under its lock.
+    pub(super) affinity: Masks,
     pub(super) data: T,
 }
 
@@ -173,6 +176,7 @@ impl<T: Operations> Device<T> {
             // After the data, by which the device has let go of memory that these may still own.
             core::ptr::drop_in_place(&raw mut (*ptr).maps);
             core::ptr::drop_in_place(&raw mut (*ptr).callbacks);
+            core::ptr::drop_in_place(&raw mut (*ptr).affinity);
         }
     }
 
@@ -234,8 +238,8 @@ impl<T: Operations> AsRef<device::Device> for Device<T> {
     }
 }
 
-// SAFETY: The C structure may be used from any thread, `data` is `Send` and `Sync`, and the rest is
-// immutable or atomic.
+// SAFETY: The C structure may be used from any thread, `data` is `Send` and `Sync`, the masks are memory
+// behind a mutex, and the rest is immutable or atomic.
 unsafe impl<T: Operations> Send for Device<T> {}
 
 // SAFETY: As for `Send`.

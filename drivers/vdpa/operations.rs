@@ -4,15 +4,19 @@
 
 use super::{
     Device,
+    ExtAck,
     Iotlb,
     IovaRange,
     Map,
     NotificationArea,
+    VendorStats,
     VqAddress,
     VqState, //
 };
 use kernel::{
+    cpumask::Cpumask,
     error::VTABLE_DEFAULT_ERROR,
+    mm::Mm,
     prelude::*, //
 };
 
@@ -23,8 +27,8 @@ use kernel::{
 /// too. One that only some cards have can be left out at run time, see
 /// [`DeviceParams::without`](super::DeviceParams::without).
 ///
-/// There is no `compat_reset`. It exists for drivers that once cleared their map in `reset` and
-/// have to go on doing so for old userspace.
+/// Two operations of the C structure are not here: `get_vq_map`, which [`DeviceParams::maps`](super::DeviceParams::maps)
+/// stands for, and `free`, in whose place the implementing type is dropped, earlier; see [`Device`].
 ///
 /// # What is checked
 ///
@@ -61,7 +65,7 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Sets the addresses of a virtqueue.
     ///
-    /// An error reaches userspace as it is.
+    /// Whatever the error, userspace gets `EINVAL`.
     fn set_vq_address(dev: &Device<Self>, idx: u16, address: VqAddress) -> Result;
 
     /// Sets the number of entries of a virtqueue.
@@ -103,6 +107,23 @@ pub trait Operations: Sized + Send + Sync {
     /// negotiated, otherwise the caller gets `EINVAL`.
     fn get_vq_state(dev: &Device<Self>, idx: u16) -> Result<VqState>;
 
+    /// Reports the counters of a virtqueue, on behalf of `vdpa dev vstats show`. Optional.
+    ///
+    /// `idx` is the only thing that the core leaves to its callee to check, and the abstraction does. The caller has the
+    /// capability `CAP_NET_ADMIN`, so this may ask the device. It comes for network devices only, and only once their
+    /// features are agreed on. Each counter is added with [`VendorStats::put()`]. After an error the user gets none of
+    /// them, but the errno and what `extack` was told.
+    ///
+    /// Runs with `vdpa_dev_lock` and `cf_lock` held for reading.
+    fn get_vendor_vq_stats(
+        _dev: &Device<Self>,
+        _idx: u16,
+        _stats: &mut VendorStats<'_>,
+        _extack: &mut ExtAck<'_>,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Returns the page with a virtqueue's doorbell, if userspace may have it. Optional.
     ///
     /// The doorbell has to be alone in its page, since all of the page is mapped, and may be rung
@@ -131,6 +152,25 @@ pub trait Operations: Sized + Send + Sync {
 
     /// Returns the group of a virtqueue's descriptor area. Optional.
     fn get_vq_desc_group(_dev: &Device<Self>, _idx: u16) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Has the interrupts of a virtqueue go to these CPUs; [`None`] means that its driver has no wish any more. Optional.
+    ///
+    /// virtio-vdpa is the only caller: when it sets the device up, after which it ignores errors, and whenever the
+    /// virtio driver wishes, even with the lock of CPU hotplug held. So an implementation must not take that lock, by
+    /// `cpus_read_lock()`, nor wait for somebody who does.
+    fn set_vq_affinity(_dev: &Device<Self>, _idx: u16, _mask: Option<&Cpumask>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes to which CPUs the interrupts of a virtqueue go into `mask`, which holds what was written the last time.
+    /// Optional.
+    ///
+    /// An error says that they go anywhere, and the caller gets no mask. virtio-vdpa is the only caller, for virtio
+    /// drivers that spread their work as the interrupts are spread. The context is that of
+    /// [`Self::set_vq_affinity()`]; besides, a mutex of the abstraction is held, which no other operation takes.
+    fn get_vq_affinity(_dev: &Device<Self>, _idx: u16, _mask: &mut Cpumask) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -193,12 +233,35 @@ pub trait Operations: Sized + Send + Sync {
     /// and likewise for virtio-vdpa. On close an error is ignored.
     fn reset(dev: &Device<Self>) -> Result;
 
-    /// Stops all virtqueues, with all state kept. Optional.
+    /// Resets the virtio state of the device, and with `clean_map` also what [`Self::reset_map()`] would, in all address
+    /// spaces. Optional.
+    ///
+    /// It is for drivers that once cleared their map in [`Self::reset()`], and have to go on doing so for userspace that
+    /// has not acknowledged `VHOST_BACKEND_F_IOTLB_PERSIST`. A driver that never did has no use for it. The core calls
+    /// this in place of [`Self::reset()`] only if there are flags, so `clean_map` is set in every call so far. All else
+    /// is as for [`Self::reset()`].
+    fn compat_reset(_dev: &Device<Self>, _clean_map: bool) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Stops all virtqueues, with all state kept: status, features, set-up, and where each stands. Optional.
+    ///
+    /// On return, no virtqueue takes or returns a buffer any more, even if it is enabled or kicked, and
+    /// [`Self::get_vq_state()`] tells where another device can go on with nothing lost or repeated. Kicks may go on
+    /// coming. Until [`Self::resume()`] or [`Self::reset()`], vhost lets [`Self::set_vq_address()`] and
+    /// [`Self::set_vq_state()`] through although the device is started.
+    ///
+    /// vhost calls this only after `DRIVER_OK`, any number of times, and answers by itself before. With this
+    /// operation it offers `VHOST_BACKEND_F_SUSPEND`.
     fn suspend(_dev: &Device<Self>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Undoes [`Self::suspend()`]. Optional.
+    /// Undoes [`Self::suspend()`]: virtqueues go on where they stand, or where they were set to meanwhile. Optional.
+    ///
+    /// Comes only after `DRIVER_OK`, and also for a device that isn't suspended. A virtqueue that has buffers available
+    /// has to look for them by itself: its kick may have come before. With this operation vhost offers
+    /// `VHOST_BACKEND_F_RESUME`.
     fn resume(_dev: &Device<Self>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -264,6 +327,23 @@ pub trait Operations: Sized + Send + Sync {
     ///
     /// Not after `DRIVER_OK`.
     fn set_group_asid(_dev: &Device<Self>, _group: u32, _asid: u32) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Binds the device to the address space of the process that owns it. Optional; only together with
+    /// [`Self::unbind_mm()`], for devices with [`DeviceParams::use_va`](super::DeviceParams::use_va).
+    ///
+    /// Runs when a process becomes the owner, in its context, with vhost's device mutex held; an error makes that fail.
+    /// `mm` keeps its memory, though not its contents, until [`Self::unbind_mm()`] has returned.
+    fn bind_mm(_dev: &Device<Self>, _mm: &Mm) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Undoes [`Self::bind_mm()`]. Optional; only together with it.
+    ///
+    /// Runs when the vhost-vdpa file is closed, after [`Self::reset()`], with vhost's device mutex held, and also if
+    /// nobody was bound. The process may have ended.
+    fn unbind_mm(_dev: &Device<Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }

@@ -3,6 +3,7 @@
 //! The making of a device, up to its registration.
 
 use super::{
+    affinity::Masks,
     bindings,
     map_ops::{
         MapOperations,
@@ -53,6 +54,11 @@ pub struct DeviceParams<'a> {
     /// Who maps the memory that virtio-vdpa uses, by the number of the virtqueues' group; empty if the device can use
     /// what the DMA API maps for the parent.
     pub maps: KVec<Arc<dyn MapOperations>>,
+    /// Whether vhost passes virtual addresses of the process that owns the device, instead of physical ones of memory that
+    /// it has pinned: as the memory behind I/O virtual addresses, in [`Operations::set_map()`] and
+    /// [`Operations::dma_map()`]. They belong to the process that [`Operations::bind_mm()`] names. Only for devices that
+    /// have one of the former operations.
+    pub use_va: bool,
     /// Operations that this device lacks although the driver implements them.
     pub without: &'a [OptionalOp],
 }
@@ -73,15 +79,14 @@ pub struct UnregisteredDevice<'r, T: Operations> {
 impl<'r, T: Operations> UnregisteredDevice<'r, T> {
     /// Allocates a device, named `name`, and initialises the driver's data.
     ///
-    /// Address translation is by physical addresses (`use_va` is off). Buffers of virtio-vdpa are
-    /// mapped for the parent, unless the device has [`DeviceParams::maps`].
+    /// Buffers of virtio-vdpa are mapped for the parent, unless the device has [`DeviceParams::maps`].
     ///
     /// May sleep.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` without memory, `EINVAL` for a device without groups or address spaces, and what
-    /// `data` fails with.
+    /// `ENOMEM` without memory, `EINVAL` for a device without groups or address spaces, or with `use_va` but nothing that
+    /// could use it, and what `data` fails with.
     pub fn new<M, E>(
         request: &'r AddRequest<'_, M>,
         name: &CStr,
@@ -97,6 +102,14 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         }
 
         let parent = request.parent_raw();
+        let table = VTable::<T>::table(params.without, !params.maps.is_empty());
+        if params.use_va && table.set_map.is_none() && table.dma_map.is_none() {
+            return Err(EINVAL);
+        }
+        let affinity = match table.get_vq_affinity {
+            Some(_) => Masks::new(params.callbacks.nvqs())?,
+            None => Masks::NONE,
+        };
         let maps = Space::make(request.parent(), params.maps)?;
         let map_ops = match maps.is_empty() {
             true => core::ptr::null(),
@@ -118,7 +131,7 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
                 params.nas,
                 Layout::new::<Device<T>>().size(),
                 name.as_char_ptr(),
-                false,
+                params.use_va,
             )
         })?;
         let this = vdev.cast::<Device<T>>();
@@ -130,7 +143,7 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         // whose `vdev` is initialised.
         unsafe {
             let ops = Opaque::cast_into(&raw const (*this).ops);
-            ops.write(VTable::<T>::table(params.without, !maps.is_empty()));
+            ops.write(table);
 
             (*vdev).config = ops;
             (*vdev).vmap.dma_dev = parent;
@@ -148,6 +161,7 @@ impl<'r, T: Operations> UnregisteredDevice<'r, T> {
         unsafe {
             (&raw mut (*this).callbacks).write(params.callbacks);
             (&raw mut (*this).maps).write(maps);
+            (&raw mut (*this).affinity).write(affinity);
             (&raw mut (*this).bus_driver).write(Atomic::new(BusDriver::None as u32));
         }
 

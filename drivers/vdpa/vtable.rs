@@ -25,6 +25,8 @@ use kernel::prelude::*;
 pub enum OptionalOp {
     /// [`Operations::kick_vq_with_data()`]
     KickVqWithData,
+    /// [`Operations::get_vendor_vq_stats()`]
+    GetVendorVqStats,
     /// [`Operations::get_vq_notification()`]
     GetVqNotification,
     /// [`Operations::get_vq_irq()`]
@@ -35,8 +37,18 @@ pub enum OptionalOp {
     GetVqGroup,
     /// [`Operations::get_vq_desc_group()`]
     GetVqDescGroup,
+    /// [`Operations::set_vq_affinity()`]
+    SetVqAffinity,
+    /// [`Operations::get_vq_affinity()`]
+    GetVqAffinity,
+    /// [`Operations::get_vq_num_min()`]
+    GetVqNumMin,
     /// [`Operations::get_backend_features()`]
     GetBackendFeatures,
+    /// [`Operations::get_generation()`]
+    GetGeneration,
+    /// [`Operations::compat_reset()`]
+    CompatReset,
     /// [`Operations::suspend()`]
     Suspend,
     /// [`Operations::resume()`]
@@ -52,6 +64,8 @@ pub enum OptionalOp {
     ResetMap,
     /// [`Operations::set_group_asid()`]
     SetGroupAsid,
+    /// [`Operations::bind_mm()`] and [`Operations::unbind_mm()`].
+    BindMm,
 }
 
 /// The table for devices of type `T`.
@@ -76,14 +90,16 @@ macro_rules! optional {
 }
 
 impl<T: Operations> VTable<T> {
-    /// The table, with all that the driver implements.
-    ///
-    /// `free` is absent: the abstraction drops the driver's data itself, when the device is
-    /// deleted.
+    /// The table, with all that the driver implements. It names every operation that the C structure has, so that a
+    /// kernel with more of them does not go unnoticed.
     pub(super) const OPS: bindings::vdpa_config_ops = {
         assert!(
             T::HAS_DMA_MAP == T::HAS_DMA_UNMAP,
             "dma_map and dma_unmap come together"
+        );
+        assert!(
+            T::HAS_BIND_MM == T::HAS_UNBIND_MM,
+            "bind_mm and unbind_mm come together"
         );
 
         bindings::vdpa_config_ops {
@@ -96,6 +112,7 @@ impl<T: Operations> VTable<T> {
             get_vq_ready: Some(Self::get_vq_ready),
             set_vq_state: Some(Self::set_vq_state),
             get_vq_state: Some(Self::get_vq_state),
+            get_vendor_vq_stats: optional!(T::HAS_GET_VENDOR_VQ_STATS, Self::get_vendor_vq_stats),
             get_vq_notification: optional!(T::HAS_GET_VQ_NOTIFICATION, Self::get_vq_notification),
             get_vq_irq: optional!(T::HAS_GET_VQ_IRQ, Self::get_vq_irq),
             get_vq_size: optional!(T::HAS_GET_VQ_SIZE, Self::get_vq_size),
@@ -117,6 +134,7 @@ impl<T: Operations> VTable<T> {
             get_status: Some(Self::get_status),
             set_status: Some(Self::set_status),
             reset: Some(Self::reset),
+            compat_reset: optional!(T::HAS_COMPAT_RESET, Self::compat_reset),
             suspend: optional!(T::HAS_SUSPEND, Self::suspend),
             resume: optional!(T::HAS_RESUME, Self::resume),
             get_config_size: Some(Self::get_config_size),
@@ -124,12 +142,19 @@ impl<T: Operations> VTable<T> {
             set_config: Some(Self::set_config),
             get_generation: optional!(T::HAS_GET_GENERATION, Self::get_generation),
             get_iova_range: optional!(T::HAS_GET_IOVA_RANGE, Self::get_iova_range),
+            set_vq_affinity: optional!(T::HAS_SET_VQ_AFFINITY, Self::set_vq_affinity),
+            get_vq_affinity: optional!(T::HAS_GET_VQ_AFFINITY, Self::get_vq_affinity),
             set_map: optional!(T::HAS_SET_MAP, Self::set_map),
             dma_map: optional!(T::HAS_DMA_MAP, Self::dma_map),
             dma_unmap: optional!(T::HAS_DMA_UNMAP, Self::dma_unmap),
             reset_map: optional!(T::HAS_RESET_MAP, Self::reset_map),
             set_group_asid: optional!(T::HAS_SET_GROUP_ASID, Self::set_group_asid),
-            ..pin_init::zeroed()
+            // Depends on the device, see `table()`.
+            get_vq_map: None,
+            bind_mm: optional!(T::HAS_BIND_MM, Self::bind_mm),
+            unbind_mm: optional!(T::HAS_UNBIND_MM, Self::unbind_mm),
+            // The abstraction drops the driver's data itself, when the device is deleted.
+            free: None,
         }
     };
 
@@ -142,12 +167,18 @@ impl<T: Operations> VTable<T> {
         for op in absent {
             match op {
                 OptionalOp::KickVqWithData => ops.kick_vq_with_data = None,
+                OptionalOp::GetVendorVqStats => ops.get_vendor_vq_stats = None,
                 OptionalOp::GetVqNotification => ops.get_vq_notification = None,
                 OptionalOp::GetVqIrq => ops.get_vq_irq = None,
                 OptionalOp::GetVqSize => ops.get_vq_size = None,
                 OptionalOp::GetVqGroup => ops.get_vq_group = None,
                 OptionalOp::GetVqDescGroup => ops.get_vq_desc_group = None,
+                OptionalOp::SetVqAffinity => ops.set_vq_affinity = None,
+                OptionalOp::GetVqAffinity => ops.get_vq_affinity = None,
+                OptionalOp::GetVqNumMin => ops.get_vq_num_min = None,
                 OptionalOp::GetBackendFeatures => ops.get_backend_features = None,
+                OptionalOp::GetGeneration => ops.get_generation = None,
+                OptionalOp::CompatReset => ops.compat_reset = None,
                 OptionalOp::Suspend => ops.suspend = None,
                 OptionalOp::Resume => ops.resume = None,
                 OptionalOp::GetIovaRange => ops.get_iova_range = None,
@@ -158,6 +189,10 @@ impl<T: Operations> VTable<T> {
                 }
                 OptionalOp::ResetMap => ops.reset_map = None,
                 OptionalOp::SetGroupAsid => ops.set_group_asid = None,
+                OptionalOp::BindMm => {
+                    ops.bind_mm = None;
+                    ops.unbind_mm = None;
+                }
             }
         }
 

@@ -7,7 +7,10 @@ use super::{
     Operations,
     VTable, //
 };
-use crate::vdpa::callback::Target;
+use crate::vdpa::{
+    callback::Target,
+    Device, //
+};
 use core::slice;
 use kernel::{
     error::from_result,
@@ -108,12 +111,38 @@ impl<T: Operations> VTable<T> {
     /// See [`VTable`].
     pub(super) unsafe extern "C" fn reset(vdev: *mut bindings::vdpa_device) -> c_int {
         // SAFETY: By the safety requirements.
+        unsafe { Self::reset_by(vdev, T::reset) }
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`].
+    pub(super) unsafe extern "C" fn compat_reset(
+        vdev: *mut bindings::vdpa_device,
+        flags: u32,
+    ) -> c_int {
+        let clean_map = flags & bindings::VDPA_RESET_F_CLEAN_MAP != 0;
+
+        // SAFETY: By the safety requirements.
+        unsafe { Self::reset_by(vdev, |dev| T::compat_reset(dev, clean_map)) }
+    }
+
+    /// What both ways to reset have to do.
+    ///
+    /// # Safety
+    ///
+    /// See [`VTable`].
+    unsafe fn reset_by(
+        vdev: *mut bindings::vdpa_device,
+        reset: impl FnOnce(&Device<T>) -> Result,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
         let dev = unsafe { Self::dev(vdev) };
 
         // SAFETY: Bus drivers alone reset devices, and are not unbound meanwhile, see `BusDriver`.
         unsafe { dev.note_bus_driver() };
 
-        let result = T::reset(dev);
+        let result = reset(dev);
 
         // Whether that has worked or not, the bus driver frees what its callbacks refer to.
         dev.callbacks().clear();

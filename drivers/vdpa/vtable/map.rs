@@ -13,7 +13,9 @@ use crate::vdpa::{
     Map, //
 };
 use kernel::{
+    bindings as kbindings,
     error::from_result,
+    mm::Mm,
     prelude::*, //
 };
 
@@ -108,5 +110,24 @@ impl<T: Operations> VTable<T> {
             }
             T::set_group_asid(dev, group, asid).map(|()| 0)
         })
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`]; `mm` must be valid, and its memory stay until `unbind_mm()` has returned.
+    pub(super) unsafe extern "C" fn bind_mm(
+        vdev: *mut bindings::vdpa_device,
+        mm: *mut kbindings::mm_struct,
+    ) -> c_int {
+        // SAFETY: By the safety requirements; vhost holds a reference that keeps the structure.
+        from_result(|| unsafe { T::bind_mm(Self::dev(vdev), Mm::from_raw(mm)) }.map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`].
+    pub(super) unsafe extern "C" fn unbind_mm(vdev: *mut bindings::vdpa_device) {
+        // SAFETY: By the safety requirements.
+        T::unbind_mm(unsafe { Self::dev(vdev) });
     }
 }

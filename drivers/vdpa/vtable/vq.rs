@@ -10,10 +10,14 @@ use super::{
 use crate::vdpa::{
     callback::Target,
     map_ops::Space,
+    ExtAck,
+    VendorStats,
     VqAddress,
     VqState, //
 };
 use kernel::{
+    bindings as kbindings,
+    cpumask::Cpumask,
     error::from_result,
     prelude::*, //
 };
@@ -170,6 +174,73 @@ impl<T: Operations> VTable<T> {
         // SAFETY: By the safety requirements.
         let dev = unsafe { Self::dev(vdev) };
         T::get_driver_features(dev) & (1 << bindings::VIRTIO_F_RING_PACKED) != 0
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`]; `msg` must be a netlink message that is being made, `extack` null or valid, and nobody else may
+    /// use either meanwhile.
+    pub(super) unsafe extern "C" fn get_vendor_vq_stats(
+        vdev: *mut bindings::vdpa_device,
+        idx: u16,
+        msg: *mut kbindings::sk_buff,
+        extack: *mut kbindings::netlink_ext_ack,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let mut extack = unsafe { ExtAck::from_raw(extack) };
+            // SAFETY: By the safety requirements.
+            let Some(dev) = (unsafe { Self::dev_with_vq(vdev, idx) }) else {
+                // SAFETY: By the safety requirements.
+                let nvqs = unsafe { Self::dev(vdev) }.nvqs();
+                extack.set(fmt!(
+                    "queue {idx} does not exist: the device has {nvqs} queues"
+                ));
+                return Err(EINVAL);
+            };
+            // SAFETY: By the safety requirements.
+            let mut stats = unsafe { VendorStats::from_raw(msg) }?;
+
+            T::get_vendor_vq_stats(dev, idx, &mut stats, &mut extack)?;
+            stats.finish().map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`]; `mask` must be null, or valid and unchanged meanwhile.
+    pub(super) unsafe extern "C" fn set_vq_affinity(
+        vdev: *mut bindings::vdpa_device,
+        idx: u16,
+        mask: *const kbindings::cpumask,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let dev = unsafe { Self::dev_with_vq(vdev, idx) }.ok_or(EINVAL)?;
+            let mask = match mask.is_null() {
+                true => None,
+                // SAFETY: By the safety requirements, it is valid.
+                false => Some(unsafe { Cpumask::from_raw(mask) }),
+            };
+
+            T::set_vq_affinity(dev, idx, mask).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// See [`VTable`]. The mask that is returned, if any, is valid as long as the device has a bus driver.
+    pub(super) unsafe extern "C" fn get_vq_affinity(
+        vdev: *mut bindings::vdpa_device,
+        idx: u16,
+    ) -> *const kbindings::cpumask {
+        // SAFETY: By the safety requirements.
+        match unsafe { Self::dev_with_vq(vdev, idx) } {
+            Some(dev) => dev
+                .affinity
+                .fill(idx, |mask| T::get_vq_affinity(dev, idx, mask)),
+            None => core::ptr::null(),
+        }
     }
 
     /// # Safety

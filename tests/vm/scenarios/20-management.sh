@@ -28,6 +28,7 @@ test_duplicate_name_is_refused() {
 
 test_senseless_attributes_are_refused() {
     clean_up
+    allow_log 'device "junk" not added: '
     for attributes in "mtu 1" "mtu 67" "max_vqp 0" "max_vqp 65535" "max_vqp 4096" "mac 01:00:00:00:00:01" \
         "mac ff:ff:ff:ff:ff:ff" "mac 00:00:00:00:00:00"; do
         # shellcheck disable=SC2086 # one word an argument

@@ -65,7 +65,12 @@ impl Options {
         let mut peer = match &peer {
             Some(peer) => {
                 peer.map(&peer_memory, 0, true)?;
-                Some(Nic::start(peer, &peer_memory, setup(common), common.limit())?)
+                Some(Nic::start(
+                    peer,
+                    &peer_memory,
+                    setup(common),
+                    common.limit(),
+                )?)
             }
             None => None,
         };
@@ -239,7 +244,10 @@ impl Options {
         waiting: u32,
     ) {
         report.check(
-            format!("frames arrived in order and once across {} moves", self.moves),
+            format!(
+                "frames arrived in order and once across {} moves",
+                self.moves
+            ),
             out.traffic.problem.is_none(),
             out.traffic.describe(),
         );

@@ -124,7 +124,11 @@ impl Options {
             nic.receive.ring.used_index(memory),
             nic.transmit.ring.used_index(memory),
         ];
-        report.check_same(format!("a suspended device uses nothing, {when}"), stands, first);
+        report.check_same(
+            format!("a suspended device uses nothing, {when}"),
+            stands,
+            first,
+        );
         let status = device.status()?;
         report.check_same(
             format!("it is still started and needs no reset, {when}"),

@@ -1,0 +1,159 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# What stock iproute2 sets and shows: attributes of devices, why one is refused, counters of queues, and the interrupts'
+# processors.
+
+test_management_device_says_what_it_has() {
+    said=$(vdpa mgmtdev show "$LOOP")
+    contains "the management device" "$said" "supported_classes net"
+    contains "the management device" "$said" "max_supported_vqs 64"
+    for feature in MTU MAC STATUS CTRL_VQ MQ VERSION_1 ACCESS_PLATFORM; do
+        contains "the management device's features" "$said" "$feature"
+    done
+}
+
+# refused_because REASON ATTRIBUTE... fails unless a device with these attributes is refused, and the log says why.
+refused_because() {
+    expect_log "${LOOP#pci/}: device \"junk\" not added: $1"
+    shift
+    refused "nvalid" vdpa dev add name junk mgmtdev "$LOOP" "$@"
+    same "devices that are left" "$(vdpa dev show)" ""
+}
+
+test_refusals_name_the_reason() {
+    clean_up
+    refused_because 'max_vqp has to be 1 to 31' max_vqp 32
+    refused_because 'mac has to be' mac 01:00:00:00:00:01
+    # RING_PACKED and RSS are bits 34 and 60; VERSION_1 and ACCESS_PLATFORM 32 and 33.
+    refused_because 'no device of this driver offers device_features 0x1000000000000000' device_features 0x1000000300000000
+    refused_because "device_features 0x200000000 can't be left out" device_features 0x100000020
+}
+
+test_devices_have_the_features_that_were_asked_for_or_are_refused() {
+    clean_up
+    # MQ, bit 22, makes no sense with a pair; CTRL_RX, bit 18, not without CTRL_VQ, bit 17.
+    refused_because "the card doesn't offer device_features 0x400000 " device_features 0x300420020
+    refused_because "the card doesn't offer device_features 0x40000 " device_features 0x300040020
+    add asked "$LOOP" device_features 0x300420020 max_vqp 2
+    said=$(vdpa dev config show asked)
+    contains "the configuration" "$said" "max_vq_pairs 2"
+    vdpa dev del asked
+}
+
+test_attributes_are_what_was_asked_for() {
+    clean_up
+    add v0 "$LOOP" mac 02:00:00:00:07:01 mtu 9000 max_vqp 3
+    said=$(vdpa dev config show v0)
+    contains "the configuration" "$said" "mac 02:00:00:00:07:01"
+    contains "the configuration" "$said" "mtu 9000"
+    contains "the configuration" "$said" "max_vq_pairs 3"
+    contains "the configuration" "$said" "link up"
+    contains "the device" "$(vdpa dev show v0)" "max_vqs 7"
+    vdpa dev del v0
+}
+
+test_owner_hears_of_a_new_mac_address() {
+    clean_up
+    add v0 "$LOOP" mac 02:00:00:00:07:02
+    bind v0 vhost_vdpa
+    # It says afterwards whether the config event came.
+    hold v0 --expect-trouble
+    vdpa dev set name v0 mac 02:00:00:00:07:03
+    contains "the configuration" "$(vdpa dev config show v0)" "mac 02:00:00:00:07:03"
+    release
+    refused "" vdpa dev set name v0 mac 01:00:00:00:00:01
+    contains "the configuration" "$(vdpa dev config show v0)" "mac 02:00:00:00:07:03"
+    client loopback v0 --frames 32
+    vdpa dev del v0
+}
+
+test_mac_address_of_another_device_is_refused() {
+    clean_up
+    translates || return 0
+    add v0 "$LOOP" mac 02:00:00:00:07:04
+    add v1 "$LOOP" mac 02:00:00:00:07:05
+    expect_log 'mac not set: another device of the card has this address'
+    refused "nvalid" vdpa dev set name v1 mac 02:00:00:00:07:04
+    contains "the configuration" "$(vdpa dev config show v1)" "mac 02:00:00:00:07:05"
+    clean_up
+}
+
+test_new_mac_address_is_seen_by_the_next_driver() {
+    clean_up
+    add v0 "$LOOP" mac 02:00:00:00:07:06
+    bind v0 virtio_vdpa
+    within 10 has_interface v0
+    net=$(interface v0)
+    vdpa dev set name v0 mac 02:00:00:00:07:07
+    # Linux reads the address once, when its driver starts.
+    same "the interface's address" "$(cat "/sys/class/net/$net/address")" 02:00:00:00:07:06
+    bind v0 virtio_vdpa
+    within 10 has_interface v0
+    contains "the new interface" "$(ip link show "$(interface v0)")" 02:00:00:00:07:07
+    vdpa dev del v0
+}
+
+# counter NAME QUEUE COUNTER prints a counter of a queue, as vstats has it.
+counter() { vdpa dev vstats show "$1" qidx "$2" | sed -n "s/.* $3 \([0-9]*\).*/\1/p"; }
+
+test_queues_have_counters() {
+    clean_up
+    add v0 "$LOOP"
+    bind v0 vhost_vdpa
+    refused "negotiation" vdpa dev vstats show v0 qidx 0
+    hold v0 --frames 24
+    for queue in 0 1; do
+        same "packets of queue $queue" "$(counter v0 $queue packets)" 24
+        [ "$(counter v0 $queue bytes)" -ge 1440 ] || fail "bytes of queue $queue: $(counter v0 $queue bytes)"
+        [ "$(counter v0 $queue interrupts)" -gt 0 ] || fail "queue $queue has raised no interrupt"
+        [ "$(counter v0 $queue kicks)" -gt 0 ] || fail "queue $queue was not kicked"
+        same "faults of queue $queue" "$(counter v0 $queue faults)" 0
+    done
+    same "bytes of both queues" "$(counter v0 0 bytes)" "$(counter v0 1 bytes)"
+    same "bytes of the queue and of the device" "$(counter v0 1 bytes)" "$(statistic v0 tx_bytes)"
+    refused "queue 2 does not exist: the device has 2 queues" vdpa dev vstats show v0 qidx 2
+    refused "" vdpa dev vstats show v0 qidx 65535
+    release
+    vdpa dev del v0
+}
+
+test_refused_accesses_are_counted_for_the_queue() {
+    clean_up
+    translates || return 0
+    add v0 "$LOOP"
+    bind v0 vhost_vdpa
+    expect_log 'IOMMU fault'
+    allow_log 'queue 1 stopped'
+    client fault v0 --kind tx-unmapped
+    # The counters stay when the device is reset; they can be seen once features are agreed on.
+    hold v0
+    same "faults of queue 0" "$(counter v0 0 faults)" 0
+    same "faults of queue 1" "$(counter v0 1 faults)" 1
+    same "errors of queue 1" "$(counter v0 1 errors)" 1
+    release
+    vdpa dev del v0
+}
+
+# vector_of QUEUE prints Linux's number of the interrupt that queue QUEUE of the loop's first device has: vector 0 is for
+# events, and msi_irqs has the numbers in the order of the vectors.
+vector_of() {
+    # shellcheck disable=SC2012 # numbers
+    ls "/sys/bus/pci/devices/${LOOP#pci/}/msi_irqs" | sort -n | sed -n "$(($1 + 2))p"
+}
+
+test_interrupts_go_where_their_driver_wants_them() {
+    clean_up
+    [ "$(nproc)" -ge 2 ] || return 0
+    add v0 "$LOOP" max_vqp 2
+    bind v0 virtio_vdpa
+    within 10 has_interface v0
+    # virtio_net puts the queues of each pair on a processor of their own.
+    for queue in 0 1; do
+        same "processors of queue $queue" "$(cat "/proc/irq/$(vector_of $queue)/smp_affinity_list")" 0
+    done
+    for queue in 2 3; do
+        same "processors of queue $queue" "$(cat "/proc/irq/$(vector_of $queue)/smp_affinity_list")" 1
+    done
+    vdpa dev del v0
+}
