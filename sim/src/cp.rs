@@ -98,6 +98,7 @@ impl Blocks {
                 vectors: config.vectors,
                 max_batch: config.max_batch,
                 identity: config.iommu == IommuKind::Identity,
+                packed_ring: true,
                 mac_base: config.mac_base,
             },
             bus,
@@ -203,7 +204,8 @@ impl hal::VirtqueueEngine for Blocks {
     }
 
     fn stop(&mut self, queue: u16) {
-        self.engine.stop(queue);
+        let (engine, mut dma) = self.engine();
+        engine.stop(&mut dma, queue);
     }
 
     fn clear(&mut self, queue: u16) {

@@ -22,7 +22,8 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
     let capabilities = InfoCapabilities(0)
         .with_iommu(config.iommu != IommuKind::None)
         .with_identity(config.iommu == IommuKind::Identity)
-        .with_split_ring(true);
+        .with_split_ring(true)
+        .with_packed_ring(true);
     let queue_size = InfoQueueSize(0)
         .with_max(config.max_queue_size)
         .with_min(config.min_queue_size);

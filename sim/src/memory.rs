@@ -106,6 +106,11 @@ impl Bus {
         self.memory.load_u16(bus)
     }
 
+    pub fn load_u32(&self, bus: u64) -> Result<u32, BusError> {
+        self.check(bus, 4)?;
+        self.memory.load_u32(bus)
+    }
+
     pub fn store_u16(&self, bus: u64, value: u16) -> Result<(), BusError> {
         self.check(bus, 2)?;
         self.memory.store_u16(bus, value)

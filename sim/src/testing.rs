@@ -8,6 +8,7 @@
 
 mod access;
 mod driver;
+mod driver_ring;
 mod in_process;
 mod pair;
 mod ring;
@@ -15,6 +16,7 @@ pub mod scenarios;
 
 pub use access::{CardAccess, Region};
 pub use driver::TestDriver;
+pub use driver_ring::DriverRing;
 pub use in_process::{InProcess, TestUplink, VecMemory};
 pub use pair::NetPair;
 pub use ring::{Buffer, TestQueue};

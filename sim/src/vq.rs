@@ -9,10 +9,13 @@
 //! promise.
 
 mod chain;
+mod descriptor;
 mod dma;
 mod doorbell;
 mod engine;
+mod packed;
 mod ring;
+mod split;
 
 pub use doorbell::Doorbells;
 

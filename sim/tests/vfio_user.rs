@@ -51,9 +51,7 @@ fn running_pair(driver: &mut TestDriver<VfioUserCard>) -> NetPair {
     let bus = driver.allocate(NetPair::REGION, 0).bus;
     let region = mooring_sim::testing::Region::new(bus, bus, NetPair::REGION);
     let pair = NetPair::new(driver, device, region);
-    driver
-        .set_features(device.device.get(), device.features.get())
-        .unwrap();
+    driver.agree(&device).unwrap();
     pair.enable(driver, space, true).unwrap();
     pair
 }

@@ -10,6 +10,7 @@ use mooring_hw_regs::wire::{
 use crate::cp::{done, result, Outcome};
 use crate::hal::{Capabilities, Hal, QueueRole, ReceiveFilter};
 use crate::net::{self, features};
+use crate::ring;
 
 /// Virtio's number for a network device.
 const VIRTIO_ID_NET: u32 = 1;
@@ -172,7 +173,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         let first_queue = self
             .free_queues(&capabilities, num_queues)
             .ok_or(ErrorCode::NoResources)?;
-        let offered = features::offered(wanted, pairs, control);
+        let offered = features::offered(wanted, pairs, control, ring::offered(&capabilities));
         let object = Device {
             first_queue,
             num_queues,

@@ -32,6 +32,8 @@ pub struct Capabilities {
     pub max_batch: u16,
     /// Whether an address space can be 1:1.
     pub identity: bool,
+    /// Whether virtqueues can be packed rings.
+    pub packed_ring: bool,
     /// MAC address of the first device for which the host names none; those of the others count up from it.
     pub mac_base: [u8; 6],
 }
@@ -121,6 +123,17 @@ pub enum QueueRole {
     Control,
 }
 
+/// What driver and device have agreed on about their rings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingFormat {
+    /// Packed rings; else split rings.
+    pub packed: bool,
+    /// Descriptors may refer to tables of descriptors.
+    pub indirect: bool,
+    /// Notifications are asked for at an index, not only altogether.
+    pub event_index: bool,
+}
+
 /// A queue to start, its set-up checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueSetup {
@@ -137,24 +150,26 @@ pub struct QueueSetup {
     pub address_space: u16,
     /// Address space that the three areas lie in; may be the same.
     pub ring_address_space: u16,
-    /// First index in the available ring.
+    /// How its rings are laid out.
+    pub format: RingFormat,
+    /// Where to begin to take chains, as in [`QueueEnable`](mooring_hw_regs::wire::QueueEnable).
     pub avail_index: u16,
-    /// First index in the used ring.
+    /// Where to begin to give chains back, likewise.
     pub used_index: u16,
-    /// I/O virtual address of the descriptor table.
+    /// I/O virtual address of the descriptor table or the packed ring.
     pub descriptor_area: u64,
-    /// I/O virtual address of the available ring.
+    /// I/O virtual address of the available ring or the driver's event suppression.
     pub driver_area: u64,
-    /// I/O virtual address of the used ring.
+    /// I/O virtual address of the used ring or the device's event suppression.
     pub device_area: u64,
 }
 
 /// Where a queue stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueuePosition {
-    /// The next index in the available ring.
+    /// Where it takes the next chain, as in [`QueueState`](mooring_hw_regs::wire::QueueState).
     pub avail_index: u16,
-    /// The next index in the used ring.
+    /// Where it gives the next chain back, likewise.
     pub used_index: u16,
     /// Whether it runs: it was started, and neither stopped nor failed since.
     pub running: bool,

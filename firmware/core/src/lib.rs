@@ -27,6 +27,7 @@ pub mod event;
 pub mod hal;
 pub mod iommu;
 pub mod net;
+pub mod ring;
 pub mod vq;
 
 pub use cp::ControlProcessor;

@@ -58,8 +58,11 @@ pub mod features {
     const NEED_CTRL_VQ: u64 = CTRL_RX | MQ | CTRL_MAC_ADDR;
 
     /// What a device offers whose creator wants at most `wanted`, or all if that is 0.
-    pub(crate) fn offered(wanted: u64, pairs: u16, control: bool) -> u64 {
+    ///
+    /// `ring` is what all devices of the card offer about their rings.
+    pub(crate) fn offered(wanted: u64, pairs: u16, control: bool, ring: u64) -> u64 {
         let mut offered = VERSION_1 | ACCESS_PLATFORM | ORDER_PLATFORM | MAC | MTU | STATUS;
+        offered |= ring;
         if control {
             offered |= CTRL_VQ | CTRL_RX | CTRL_MAC_ADDR;
         }

@@ -9,8 +9,9 @@ use mooring_hw_regs::wire::{
 
 use crate::cp::{done, result, Outcome};
 use crate::device::Devices;
-use crate::hal::{Capabilities, Hal, QueueSetup};
+use crate::hal::{Capabilities, Hal, QueueSetup, RingFormat};
 use crate::iommu::{fits, AddressSpaces};
+use crate::ring;
 
 /// `Opcode::QueueEnable`.
 pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
@@ -24,7 +25,8 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
     let index = arguments.queue.get();
     let queue = object.queue(index)?;
     let role = object.role(index);
-    check(&hal.capabilities(), arguments)?;
+    let format = ring::format(object.features);
+    check(&hal.capabilities(), format, arguments)?;
     let address_space = arguments.address_space.get();
     let ring_address_space = arguments.ring_address_space.get();
     let capabilities = hal.capabilities();
@@ -50,6 +52,7 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
             vector: Some(arguments.vector.get()).filter(|vector| *vector != NO_VECTOR),
             address_space,
             ring_address_space,
+            format,
             avail_index: arguments.avail_index.get(),
             used_index: arguments.used_index.get(),
             descriptor_area: arguments.descriptor_area.get(),
@@ -76,19 +79,52 @@ fn is_translated<const S: usize>(
     }
 }
 
-/// Checks all arguments that depend on nothing but the card's limits.
-fn check(capabilities: &Capabilities, arguments: &QueueEnable) -> Result<(), ErrorCode> {
+/// Checks all arguments that depend on nothing but the card's limits and the rings' format.
+fn check(
+    capabilities: &Capabilities,
+    format: RingFormat,
+    arguments: &QueueEnable,
+) -> Result<(), ErrorCode> {
     let size = arguments.size.get();
     let vector = arguments.vector.get();
     let length = u64::from(size);
+    // Alignment and length of the driver and the device area.
+    let (driver, device) = if format.packed {
+        // A structure of event suppression each.
+        ((4, 4), (4, 4))
+    } else {
+        // Flags, index and event index beside the entries.
+        ((2, 6 + 2 * length), (4, 6 + 8 * length))
+    };
+    let positions = !format.packed
+        || ring::packed_positions_fit(
+            arguments.avail_index.get(),
+            arguments.used_index.get(),
+            size,
+        );
     let good = arguments.flags.get() & !QUEUE_ALLOW_IDENTITY == 0
         && size.is_power_of_two()
         && (capabilities.min_queue_size..=capabilities.max_queue_size).contains(&size)
         && (vector == NO_VECTOR || vector < capabilities.vectors)
-        && area(arguments.descriptor_area.get(), 16, 16 * length, capabilities)
-        // Flags, index and event index beside the entries.
-        && area(arguments.driver_area.get(), 2, 6 + 2 * length, capabilities)
-        && area(arguments.device_area.get(), 4, 6 + 8 * length, capabilities);
+        && area(
+            arguments.descriptor_area.get(),
+            16,
+            16 * length,
+            capabilities,
+        )
+        && area(
+            arguments.driver_area.get(),
+            driver.0,
+            driver.1,
+            capabilities,
+        )
+        && area(
+            arguments.device_area.get(),
+            device.0,
+            device.1,
+            capabilities,
+        )
+        && positions;
     if good {
         Ok(())
     } else {

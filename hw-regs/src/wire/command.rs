@@ -169,6 +169,9 @@ pub struct DeviceSetFeatures {
 pub const QUEUE_ALLOW_IDENTITY: u16 = 1;
 
 /// Arguments of [`Opcode::QueueEnable`].
+///
+/// Whether the ring is split or packed, and whether it has indirect descriptors and event indices, follows from
+/// the features that [`Opcode::DeviceSetFeatures`] has agreed on.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct QueueEnable {
@@ -184,17 +187,22 @@ pub struct QueueEnable {
     pub address_space: U16,
     /// [`QUEUE_ALLOW_IDENTITY`] or 0.
     pub flags: U16,
-    /// Where the card begins in the available ring, free running.
+    /// Where the card begins to take chains. Of a split ring: the index in the available ring, free running.
+    /// Of a packed ring: the descriptor's index in bits 0 to 14, below `size`, and the wrap counter in bit 15;
+    /// a ring that is new begins at 0 with a wrap counter of 1, 0x8000.
     pub avail_index: U16,
-    /// Where the card begins in the used ring, free running.
+    /// Where the card begins to give chains back, written likewise. Of a packed ring: no more than `size`
+    /// descriptors behind `avail_index`.
     pub used_index: U16,
     /// Address space that the three areas lie in; often the same.
     pub ring_address_space: U16,
-    /// I/O virtual address of the descriptor table, a multiple of 16.
+    /// I/O virtual address of the descriptor table or the packed ring, a multiple of 16.
     pub descriptor_area: U64,
-    /// I/O virtual address of the driver area (available ring), a multiple of 2.
+    /// I/O virtual address of the driver area: the available ring, a multiple of 2, or a packed ring's driver
+    /// event suppression, a multiple of 4.
     pub driver_area: U64,
-    /// I/O virtual address of the device area (used ring), a multiple of 4.
+    /// I/O virtual address of the device area, a multiple of 4: the used ring, or a packed ring's device event
+    /// suppression.
     pub device_area: U64,
 }
 

@@ -45,13 +45,13 @@ pub struct DeviceCreated {
 }
 
 /// Result of [`Opcode::QueueDisable`](super::Opcode::QueueDisable) and
-/// [`Opcode::QueueQuery`](super::Opcode::QueueQuery), for a split ring.
+/// [`Opcode::QueueQuery`](super::Opcode::QueueQuery).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct QueueState {
-    /// Index in the available ring of the entry that the card takes next, free running.
+    /// Where the card takes the next chain, as in [`QueueEnable::avail_index`](super::QueueEnable).
     pub avail_index: U16,
-    /// Index in the used ring of the entry that the card writes next, free running.
+    /// Where the card gives the next chain back, as in [`QueueEnable::used_index`](super::QueueEnable).
     pub used_index: U16,
     /// 1 if the queue runs, 0 if it is stopped.
     pub running: U16,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use mooring_firmware::ring::features;
 use mooring_hw_regs::regs::{
     CmdqCompletionBaseHi, CmdqCompletionBaseLo, CmdqControl, CmdqSize, CmdqSubmissionBaseHi,
     CmdqSubmissionBaseLo, CmdqTail, CpState, CpStatus, EventqBaseHi, EventqBaseLo, EventqConsumer,
@@ -359,6 +360,12 @@ impl<A: CardAccess> TestDriver<A> {
             &[],
         )
         .map(drop)
+    }
+
+    /// Agrees on all that a device offers, but split rings without extras, which [`TestQueue`](super::TestQueue) has.
+    pub fn agree(&mut self, device: &DeviceCreated) -> Answer<()> {
+        let features = device.features.get() & !features::ALL;
+        self.set_features(device.device.get(), features)
     }
 
     /// Reads a device's counters.

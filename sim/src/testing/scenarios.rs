@@ -12,6 +12,7 @@ mod groups;
 mod objects;
 mod platform;
 mod reset;
+mod rings;
 mod scale;
 mod spaces;
 
@@ -22,6 +23,7 @@ pub use groups::*;
 pub use objects::*;
 pub use platform::*;
 pub use reset::*;
+pub use rings::*;
 pub use scale::*;
 pub use spaces::*;
 
@@ -59,9 +61,7 @@ pub fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>, iova: u64) -> (Ne
     let region = driver.allocate(NetPair::REGION, iova);
     let space = mapped_space(driver, &region);
     let pair = NetPair::new(driver, device, region);
-    driver
-        .set_features(device.device.get(), device.features.get())
-        .expect("features");
+    driver.agree(&device).expect("features");
     pair.enable(driver, space, false).expect("queues");
     (pair, space)
 }
@@ -106,6 +106,8 @@ macro_rules! test_scenarios {
             bad_set_up,
             bad_queues,
             lost_events,
+            bad_tables,
+            bad_packed_set_up,
         );
     };
     (@each $card:expr; $($scenario:ident),* $(,)?) => {$(

@@ -14,7 +14,9 @@ struct Buffer {
 /// A descriptor chain. One is reused for chain after chain, so that walking a ring allocates nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Chain {
-    head: u16,
+    id: u16,
+    /// Descriptors that it takes in its ring.
+    slots: u16,
     /// The readable buffers, then the writable ones.
     buffers: Vec<Buffer>,
     /// How many of the buffers are readable.
@@ -25,10 +27,9 @@ pub(crate) struct Chain {
 
 impl Chain {
     /// Starts a new chain.
-    pub fn start(&mut self, head: u16) {
+    pub fn start(&mut self) {
         self.buffers.clear();
         *self = Self {
-            head,
             buffers: std::mem::take(&mut self.buffers),
             ..Self::default()
         };
@@ -54,9 +55,20 @@ impl Chain {
         self.buffers.len()
     }
 
-    /// Index of its first descriptor.
-    pub fn head(&self) -> u16 {
-        self.head
+    /// Names the chain, and says how many descriptors it takes in its ring.
+    pub fn finish(&mut self, id: u16, slots: u16) {
+        self.id = id;
+        self.slots = slots;
+    }
+
+    /// What the driver knows it by: the index of its first descriptor in a split ring, the buffer ID in a packed one.
+    pub fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// Descriptors that it takes in its ring.
+    pub fn slots(&self) -> u16 {
+        self.slots
     }
 
     /// Bytes that the device may read.

@@ -3,8 +3,8 @@
 //! A queue's accesses to host memory, each through the IOMMU.
 //!
 //! A queue has two address spaces, which may be the same: its rings, that is the descriptor table, the available and the
-//! used ring, lie in one, and the buffers that descriptors point to in the other. A table of indirect descriptors would be
-//! such a buffer: a descriptor points to it.
+//! used ring, lie in one, and the buffers that descriptors point to in the other. A table of indirect descriptors is such
+//! a buffer: a descriptor points to it.
 
 use mooring_firmware::hal::{Fault, QueueSetup, QueueStatistics};
 use mooring_hw_regs::wire::{QueueErrorReason, PERMISSION_READ, PERMISSION_WRITE};
@@ -119,14 +119,26 @@ impl QueueDma<'_> {
 
     /// Reads an aligned word of a ring; what is read later is at least as new.
     pub fn load_ring(&mut self, iova: u64) -> Result<u16, QueueError> {
-        let bus = self.translate_word(iova, PERMISSION_READ)?;
+        let bus = self.translate_word(iova, 2, PERMISSION_READ)?;
         Ok(self.bus.load_u16(bus)?)
+    }
+
+    /// As [`load_ring`](Self::load_ring), for 32 bits.
+    pub fn load_ring_u32(&mut self, iova: u64) -> Result<u32, QueueError> {
+        let bus = self.translate_word(iova, 4, PERMISSION_READ)?;
+        Ok(self.bus.load_u32(bus)?)
     }
 
     /// Writes an aligned word of a ring; who sees it also sees what was written earlier.
     pub fn store_ring(&mut self, iova: u64, value: u16) -> Result<(), QueueError> {
-        let bus = self.translate_word(iova, PERMISSION_WRITE)?;
+        let bus = self.translate_word(iova, 2, PERMISSION_WRITE)?;
         Ok(self.bus.store_u16(bus, value)?)
+    }
+
+    /// As [`store_ring`](Self::store_ring), for 32 bits.
+    pub fn store_ring_u32(&mut self, iova: u64, value: u32) -> Result<(), QueueError> {
+        let bus = self.translate_word(iova, 4, PERMISSION_WRITE)?;
+        Ok(self.bus.store_u32(bus, value)?)
     }
 
     fn read(&mut self, space: u16, iova: u64, data: &mut [u8]) -> Result<(), QueueError> {
@@ -156,8 +168,13 @@ impl QueueDma<'_> {
     }
 
     /// An aligned word lies in one page, and so in one piece.
-    fn translate_word(&mut self, iova: u64, permission: u32) -> Result<u64, QueueError> {
-        self.translate(self.rings, iova, 2, permission)?;
+    fn translate_word(
+        &mut self,
+        iova: u64,
+        length: usize,
+        permission: u32,
+    ) -> Result<u64, QueueError> {
+        self.translate(self.rings, iova, length, permission)?;
         self.pieces
             .first()
             .map(|piece| piece.bus)

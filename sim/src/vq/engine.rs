@@ -10,16 +10,20 @@ use mooring_firmware::hal::{
 
 use super::chain::Chain;
 use super::dma::{Dma, QueueDma, QueueError};
-use super::ring::SplitRing;
+use super::ring::Ring;
 use super::Doorbells;
 use crate::net::{self, HEADER_SIZE, MAX_FRAME};
+
+/// Chains that are given back before the driver gets to see them. More would save little, and keep the driver of a short
+/// ring from offering them again.
+const PUBLISHED_TOGETHER: u16 = 16;
 
 /// One queue.
 #[derive(Default)]
 struct Queue {
     /// Its set-up, from its start until it is cleared.
     setup: Option<QueueSetup>,
-    ring: Option<SplitRing>,
+    ring: Option<Ring>,
     running: bool,
     /// Chains were given back since the last interrupt was considered.
     signal: bool,
@@ -134,8 +138,8 @@ impl Engine {
         Received::Delivered
     }
 
-    /// Raises an interrupt for each queue that gave chains back, unless its driver wants none. Considering it once for
-    /// many chains is what makes a burst cheap.
+    /// Shows drivers the chains that their queues gave back, and raises an interrupt for each such queue unless its driver
+    /// wants none. Doing so once for many chains is what makes a burst cheap.
     pub fn raise_interrupts(&mut self, dma: &mut Dma<'_>, mut raise: impl FnMut(u16)) {
         while let Some(queue) = self.signals.pop() {
             if let Some(vector) = self.interrupt(dma, queue) {
@@ -144,12 +148,15 @@ impl Engine {
         }
     }
 
-    /// The vector to raise for a queue, if its driver wants it.
+    /// Publishes what a queue gave back. Returns the vector to raise for it, if its driver wants it.
     fn interrupt(&mut self, dma: &mut Dma<'_>, queue: u16) -> Option<u16> {
         self.queues.get_mut(usize::from(queue))?.signal = false;
-        let vector = self.attempt(dma, queue, |setup, ring, dma, _| match setup.vector {
-            Some(vector) => Ok(ring.wants_interrupt(dma)?.then_some(vector)),
-            None => Ok(None),
+        let vector = self.attempt(dma, queue, |setup, ring, dma, _| {
+            ring.publish(dma)?;
+            match setup.vector {
+                Some(vector) => Ok(ring.wants_interrupt(dma)?.then_some(vector)),
+                None => Ok(None),
+            }
         })??;
         self.queues
             .get_mut(usize::from(queue))?
@@ -185,7 +192,7 @@ impl Engine {
         let Some(slot) = self.queues.get_mut(usize::from(queue)) else {
             return;
         };
-        slot.ring = Some(SplitRing::new(setup));
+        slot.ring = Some(Ring::new(setup));
         slot.setup = Some(*setup);
         slot.running = true;
         slot.signal = false;
@@ -193,7 +200,10 @@ impl Engine {
         self.doorbells.mark(queue);
     }
 
-    pub fn stop(&mut self, queue: u16) {
+    pub fn stop(&mut self, dma: &mut Dma<'_>, queue: u16) {
+        // Each step of the card ends with this, so that nothing is left to do here; but a chain that a queue has given
+        // back must not get lost however the card comes to be stopped.
+        self.attempt(dma, queue, |_, ring, dma, _| ring.publish(dma));
         if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
             slot.running = false;
             slot.signal = false;
@@ -215,9 +225,7 @@ impl Engine {
         let Some(slot) = self.queues.get(usize::from(queue)) else {
             return QueuePosition::default();
         };
-        let (avail_index, used_index) = slot
-            .ring
-            .map_or((0, 0), |ring| (ring.avail_index, ring.used_index));
+        let (avail_index, used_index) = slot.ring.as_ref().map_or((0, 0), Ring::position);
         QueuePosition {
             avail_index,
             used_index,
@@ -256,7 +264,7 @@ impl Engine {
             if chain.writable() == 0 {
                 return Err(QueueError::BUFFER);
             }
-            ring.take();
+            ring.take(chain);
             Ok(Some(chain.readable()))
         })??;
         self.control_queue = Some(queue);
@@ -287,7 +295,7 @@ impl Engine {
         }
         let answered = self.attempt(dma, queue, |_, ring, dma, chains| {
             chains.control.write(dma, &[ack])?;
-            ring.give_back(dma, chains.control.head(), 1)
+            ring.give_back(dma, &chains.control, 1)
         });
         if answered.is_some() {
             self.signal(queue);
@@ -301,7 +309,7 @@ impl Engine {
         queue: u16,
         work: impl FnOnce(
             &QueueSetup,
-            &mut SplitRing,
+            &mut Ring,
             &mut QueueDma<'_>,
             &mut Chains,
         ) -> Result<R, QueueError>,
@@ -314,6 +322,8 @@ impl Engine {
         match work(setup, ring, &mut dma, &mut self.chains) {
             Ok(value) => Some(value),
             Err(error) => {
+                // What was given back before has nothing to do with it. If this fails as well, the error is the same.
+                let _ = ring.publish(&mut dma);
                 self.fail(queue, error);
                 None
             }
@@ -323,7 +333,7 @@ impl Engine {
 
 /// Takes the next packet of a transmit ring.
 fn next_packet(
-    ring: &mut SplitRing,
+    ring: &mut Ring,
     dma: &mut QueueDma<'_>,
     chain: &mut Chain,
     packet: &mut Vec<u8>,
@@ -337,15 +347,16 @@ fn next_packet(
     }
     packet.resize(length, 0);
     chain.read(dma, 0, packet)?;
-    ring.take();
-    ring.give_back(dma, chain.head(), 0)?;
+    ring.take(chain);
+    ring.give_back(dma, chain, 0)?;
+    publish_many(ring, dma)?;
     Ok(true)
 }
 
 /// Puts a packet into the next buffer of a receive ring. Returns `false` if there is none or it is too small, as a driver
 /// may post buffers for smaller frames than others send; such a buffer stays for the next frame.
 fn fill_buffer(
-    ring: &mut SplitRing,
+    ring: &mut Ring,
     dma: &mut QueueDma<'_>,
     chain: &mut Chain,
     packet: &[u8],
@@ -362,11 +373,17 @@ fn fill_buffer(
     // Header and frame go in one write a buffer.
     debug_assert!(net::is_receive_header(packet));
     chain.write(dma, packet)?;
-    ring.take();
-    ring.give_back(
-        dma,
-        chain.head(),
-        u32::try_from(packet.len()).unwrap_or(u32::MAX),
-    )?;
+    ring.take(chain);
+    let written = u32::try_from(packet.len()).unwrap_or(u32::MAX);
+    ring.give_back(dma, chain, written)?;
+    publish_many(ring, dma)?;
     Ok(true)
+}
+
+/// Publishes chains that were given back if they are many; [`Engine::raise_interrupts`] does so with the rest.
+fn publish_many(ring: &mut Ring, dma: &mut QueueDma<'_>) -> Result<(), QueueError> {
+    if ring.pending() >= PUBLISHED_TOGETHER {
+        ring.publish(dma)?;
+    }
+    Ok(())
 }

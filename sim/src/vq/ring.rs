@@ -1,139 +1,162 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Split rings, as the virtio specification lays them out (section 2.7).
-
-use std::sync::atomic::{fence, Ordering};
+//! The rings that the device walks, of either layout.
+//!
+//! # What the driver sees when
+//!
+//! A chain that is given back becomes visible to the driver when it is published, together with all that were given back
+//! before. So a frame in several chains is seen as a whole, and many chains cost few accesses.
 
 use mooring_firmware::hal::QueueSetup;
 
 use super::chain::Chain;
 use super::dma::{QueueDma, QueueError};
+use super::packed::PackedRing;
+use super::split::SplitRing;
 
-const DESCRIPTOR_SIZE: u64 = 16;
-const DESCRIPTOR_NEXT: u16 = 1;
-const DESCRIPTOR_WRITE: u16 = 2;
-const DESCRIPTOR_INDIRECT: u16 = 4;
-
-/// Flag in the available ring: the driver wants no interrupts.
-const AVAIL_NO_INTERRUPT: u16 = 1;
-
-/// A split ring that the device walks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SplitRing {
-    size: u16,
-    descriptor_area: u64,
-    driver_area: u64,
-    device_area: u64,
-    /// Where the device takes the next chain, free running.
-    pub avail_index: u16,
-    /// Where the device gives the next chain back, free running.
-    pub used_index: u16,
-    /// The driver's index when it was last read: it saves reading it again for every chain.
-    driver_index: u16,
+/// A ring that the device walks.
+#[derive(Clone, Debug)]
+pub(crate) enum Ring {
+    Split(SplitRing),
+    Packed(PackedRing),
 }
 
-impl SplitRing {
+impl Ring {
+    /// A ring in the format that driver and device agreed on, from the positions on that the set-up names.
     pub fn new(setup: &QueueSetup) -> Self {
-        Self {
-            size: setup.size,
-            descriptor_area: setup.descriptor_area,
-            driver_area: setup.driver_area,
-            device_area: setup.device_area,
-            avail_index: setup.avail_index,
-            used_index: setup.used_index,
-            driver_index: setup.avail_index,
+        if setup.format.packed {
+            Self::Packed(PackedRing::new(setup))
+        } else {
+            Self::Split(SplitRing::new(setup))
         }
     }
 
-    /// Reads the next available chain without taking it. Returns whether there is one.
+    /// Reads the next available chain without taking it. Returns whether there is one. If there is none the driver rings
+    /// the doorbell for the next one, in a queue that has to hear of it.
     pub fn peek(&mut self, dma: &mut QueueDma<'_>, chain: &mut Chain) -> Result<bool, QueueError> {
-        if self.driver_index == self.avail_index {
-            self.driver_index = dma.load_ring(self.driver_area + 2)?;
-            if self.driver_index.wrapping_sub(self.avail_index) > self.size {
-                self.driver_index = self.avail_index;
-                return Err(QueueError::RING);
-            }
-            if self.driver_index == self.avail_index {
-                return Ok(false);
-            }
-        }
-        let slot = u64::from(self.avail_index % self.size);
-        let head = dma.load_ring(self.driver_area + 4 + 2 * slot)?;
-        chain.start(head);
-        let mut index = head;
-        loop {
-            if index >= self.size || chain.len() >= usize::from(self.size) {
-                return Err(QueueError::RING);
-            }
-            let mut bytes = [0; DESCRIPTOR_SIZE as usize];
-            dma.read_ring(
-                self.descriptor_area + DESCRIPTOR_SIZE * u64::from(index),
-                &mut bytes,
-            )?;
-            let descriptor = Descriptor::from_bytes(&bytes);
-            // No device offers VIRTIO_F_INDIRECT_DESC yet, so no driver may set it. Its table would be read as a buffer.
-            if descriptor.flags & DESCRIPTOR_INDIRECT != 0 {
-                return Err(QueueError::RING);
-            }
-            chain.push(
-                descriptor.iova,
-                descriptor.length,
-                descriptor.flags & DESCRIPTOR_WRITE != 0,
-            )?;
-            if descriptor.flags & DESCRIPTOR_NEXT == 0 {
-                return Ok(true);
-            }
-            index = descriptor.next;
+        match self {
+            Self::Split(ring) => ring.peek(dma, chain),
+            Self::Packed(ring) => ring.peek(dma, chain),
         }
     }
 
     /// Takes the chain that [`peek`](Self::peek) read.
-    pub fn take(&mut self) {
-        self.avail_index = self.avail_index.wrapping_add(1);
+    pub fn take(&mut self, chain: &Chain) {
+        match self {
+            Self::Split(ring) => ring.take(),
+            Self::Packed(ring) => ring.take(chain),
+        }
     }
 
-    /// Gives a chain back to the driver, `written` bytes of it written.
+    /// Gives a chain back to the driver, `written` bytes of it written. It is visible after [`publish`](Self::publish).
     pub fn give_back(
         &mut self,
         dma: &mut QueueDma<'_>,
-        head: u16,
+        chain: &Chain,
         written: u32,
     ) -> Result<(), QueueError> {
-        let mut element = [0; 8];
-        element[..4].copy_from_slice(&u32::from(head).to_le_bytes());
-        element[4..].copy_from_slice(&written.to_le_bytes());
-        let slot = u64::from(self.used_index % self.size);
-        dma.write_ring(self.device_area + 4 + 8 * slot, &element)?;
-        let next = self.used_index.wrapping_add(1);
-        dma.store_ring(self.device_area + 2, next)?;
-        self.used_index = next;
-        Ok(())
-    }
-
-    /// Whether the driver wants an interrupt for what was given back.
-    pub fn wants_interrupt(&self, dma: &mut QueueDma<'_>) -> Result<bool, QueueError> {
-        // The used index must be visible before the flag is read: a driver that switches interrupts on and then looks
-        // at the index must miss neither.
-        fence(Ordering::SeqCst);
-        Ok(dma.load_ring(self.driver_area)? & AVAIL_NO_INTERRUPT == 0)
-    }
-}
-
-struct Descriptor {
-    iova: u64,
-    length: u32,
-    flags: u16,
-    next: u16,
-}
-
-impl Descriptor {
-    fn from_bytes(bytes: &[u8; DESCRIPTOR_SIZE as usize]) -> Self {
-        let [a0, a1, a2, a3, a4, a5, a6, a7, l0, l1, l2, l3, f0, f1, n0, n1] = *bytes;
-        Self {
-            iova: u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
-            length: u32::from_le_bytes([l0, l1, l2, l3]),
-            flags: u16::from_le_bytes([f0, f1]),
-            next: u16::from_le_bytes([n0, n1]),
+        match self {
+            Self::Split(ring) => ring.give_back(dma, chain, written),
+            Self::Packed(ring) => ring.give_back(dma, chain, written),
         }
+    }
+
+    /// Chains that were given back and are not visible yet.
+    pub fn pending(&self) -> u16 {
+        match self {
+            Self::Split(ring) => ring.pending(),
+            Self::Packed(ring) => ring.pending(),
+        }
+    }
+
+    /// Makes what was given back visible to the driver. After an error none of it is, and none will be.
+    pub fn publish(&mut self, dma: &mut QueueDma<'_>) -> Result<(), QueueError> {
+        if self.pending() == 0 {
+            return Ok(());
+        }
+        let result = match self {
+            Self::Split(ring) => ring.publish(dma),
+            Self::Packed(ring) => ring.publish(dma),
+        };
+        if result.is_err() {
+            self.give_up();
+        }
+        result
+    }
+
+    /// Forgets what was given back and is not visible.
+    fn give_up(&mut self) {
+        match self {
+            Self::Split(ring) => ring.give_up(),
+            Self::Packed(ring) => ring.give_up(),
+        }
+    }
+
+    /// Whether the driver wants an interrupt for what was published since this was last asked.
+    pub fn wants_interrupt(&mut self, dma: &mut QueueDma<'_>) -> Result<bool, QueueError> {
+        match self {
+            Self::Split(ring) => ring.wants_interrupt(dma),
+            Self::Packed(ring) => ring.wants_interrupt(dma),
+        }
+    }
+
+    /// Where the device takes the next chain, and where the driver will find the next one that is given back; as in
+    /// [`QueueState`](mooring_hw_regs::wire::QueueState).
+    pub fn position(&self) -> (u16, u16) {
+        match self {
+            Self::Split(ring) => ring.position(),
+            Self::Packed(ring) => ring.position(),
+        }
+    }
+}
+
+/// What was published since an interrupt was last considered, in entries of a used ring or descriptors of a packed one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Unsignalled {
+    count: u32,
+    /// There was an interrupt or a reason not to raise one. Who ran the queue before may have owed one.
+    begun: bool,
+}
+
+impl Unsignalled {
+    /// Something was published.
+    pub fn add(&mut self, count: impl Into<u32>) {
+        self.count = self.count.saturating_add(count.into());
+    }
+
+    /// How much it is, and begins to count anew. `None`: it can't be known.
+    pub fn take(&mut self) -> Option<u32> {
+        let count = std::mem::take(&mut self.count);
+        std::mem::replace(&mut self.begun, true).then_some(count)
+    }
+}
+
+/// Whether one of the last `count` indices before `new` is `event` (the specification's `vring_need_event()`).
+pub(super) fn crossed(event: u16, new: u16, count: u32) -> bool {
+    // Where all 65536 indices were passed, there is no more to compare.
+    u32::from(new.wrapping_sub(event).wrapping_sub(1)) < count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_crossed_once() {
+        assert!(crossed(4, 5, 1) && !crossed(5, 5, 1) && !crossed(3, 5, 1));
+        assert!(crossed(3, 5, 2) && !crossed(2, 5, 2));
+        assert!(crossed(0xffff, 0, 1) && crossed(0xfffe, 1, 3) && !crossed(0xfffd, 1, 3));
+        assert!(!crossed(4, 5, 0) && crossed(5, 5, 65536));
+    }
+
+    #[test]
+    fn the_first_count_is_unknown() {
+        let mut unsignalled = Unsignalled::default();
+        unsignalled.add(3u16);
+        assert_eq!(unsignalled.take(), None);
+        assert_eq!(unsignalled.take(), Some(0));
+        unsignalled.add(3u16);
+        unsignalled.add(4u32);
+        assert_eq!(unsignalled.take(), Some(7));
     }
 }

@@ -95,6 +95,7 @@ impl Default for Mock {
                 vectors: 8,
                 max_batch: 40,
                 identity: true,
+                packed_ring: true,
                 mac_base: [2, 0, 0, 0xff, 0xff, 0xff],
             },
             calls: Vec::new(),

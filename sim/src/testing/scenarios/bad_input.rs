@@ -132,7 +132,7 @@ pub fn bad_rings<A: CardAccess>(access: A) {
     assert_eq!(pair.receive(&mut driver), largest);
 }
 
-fn expect_stop<A: CardAccess>(
+pub(super) fn expect_stop<A: CardAccess>(
     driver: &mut TestDriver<A>,
     name: &str,
     device: u16,

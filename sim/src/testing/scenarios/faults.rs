@@ -114,7 +114,8 @@ pub fn faults<A: CardAccess>(access: A) {
         device,
         1,
         space,
-        (ro.iova + 4, 8, PERMISSION_WRITE),
+        // The first that a transmit ring has written: that its driver shall ring.
+        (ro.iova, 2, PERMISSION_WRITE),
     );
     let statistics = driver.statistics(device).expect("statistics");
     assert_eq!(statistics.queue_errors.get(), 7);

@@ -232,9 +232,7 @@ pub fn control_queue<A: CardAccess>(access: A) {
     let mut pair = NetPair::new(&driver, created, region);
     let mut control = TestQueue::new(driver.memory.clone(), &mut control_region, 8);
     let request = control_region.allocate(256, 8);
-    driver
-        .set_features(device, created.features.get())
-        .expect("features");
+    driver.agree(&created).expect("features");
     pair.enable(&mut driver, space, false).expect("queues");
     driver
         .enable_queue(device, &control.enable(4, space, Some(9), 0))

@@ -24,9 +24,7 @@ pub fn two_spaces<A: CardAccess>(access: A) {
     let buffers = driver.allocate(8192, IOVA);
     let ring_space = mapped_space(&mut driver, &rings);
     let space = mapped_space(&mut driver, &buffers);
-    driver
-        .set_features(device, created.features.get())
-        .expect("features");
+    driver.agree(&created).expect("features");
     let mut rx = TestQueue::new(driver.memory.clone(), &mut rings, ENTRIES);
     let mut tx = TestQueue::new(driver.memory.clone(), &mut rings, ENTRIES);
     let apart = |queue: &TestQueue, index: u16| {

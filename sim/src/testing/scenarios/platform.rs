@@ -20,9 +20,7 @@ fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>) -> NetPair {
     let memory = driver.allocate(NetPair::REGION, 0);
     let region = Region::new(memory.bus, memory.bus, memory.length);
     let pair = NetPair::new(driver, device, region);
-    driver
-        .set_features(device.device.get(), device.features.get())
-        .expect("features");
+    driver.agree(&device).expect("features");
     pair.enable(driver, NO_ADDRESS_SPACE, true).expect("queues");
     pair
 }

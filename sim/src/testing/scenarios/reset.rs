@@ -64,9 +64,7 @@ pub fn device_reset_keeps_the_map<A: CardAccess>(access: A) {
         );
         assert!(!driver.access.take_interrupt(pair.rx_vector()));
 
-        driver
-            .set_features(device, pair.device.features.get())
-            .expect("features");
+        driver.agree(&pair.device).expect("features");
         pair.restart(&driver);
         pair.enable(&mut driver, space, false).expect("queues");
         expect_echo(&mut driver, &mut pair, round);

@@ -1,0 +1,430 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Rings in every format: chains of any shape, notifications at an index, tables, and what no driver should put there.
+
+use mooring_firmware::hal::RingFormat;
+use mooring_firmware::net::features::{ACCESS_PLATFORM, VERSION_1};
+use mooring_hw_regs::wire::{DeviceCreated, ErrorCode, QueueEnable, QueueErrorReason};
+
+use super::bad_input::expect_stop;
+use super::{mapped_space, BROADCAST};
+use crate::testing::{Buffer, CardAccess, DriverRing, Region, TestDriver};
+
+const HEADER: usize = 12;
+/// Bytes of a buffer for a frame.
+const SLOT: u64 = 2048;
+/// Bytes of all buffers for one direction.
+const BUFFERS: u64 = SLOT * DriverRing::ENTRIES as u64;
+/// Bytes of a pair, in whole pages.
+const REGION: u64 = (2 * (DriverRing::LENGTH + BUFFERS)).next_multiple_of(4096);
+
+/// Every format.
+pub const FORMATS: [RingFormat; 8] = {
+    let mut formats = [RingFormat {
+        packed: false,
+        indirect: false,
+        event_index: false,
+    }; 8];
+    let mut number = 0;
+    while number < formats.len() {
+        formats[number] = RingFormat {
+            packed: number & 1 != 0,
+            indirect: number & 2 != 0,
+            event_index: number & 4 != 0,
+        };
+        number += 1;
+    }
+    formats
+};
+
+/// Numbers that look random and are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % limit as u64) as usize
+    }
+
+    fn chance(&mut self, of: usize) -> bool {
+        self.below(of) == 0
+    }
+}
+
+/// A device with one pair of rings in a format.
+struct Pair {
+    device: DeviceCreated,
+    space: u16,
+    format: RingFormat,
+    rx: DriverRing,
+    tx: DriverRing,
+    /// The buffer of each chain, by its name.
+    rx_buffers: u64,
+    tx_buffers: u64,
+}
+
+impl Pair {
+    fn new<A: CardAccess>(
+        driver: &mut TestDriver<A>,
+        format: RingFormat,
+        size: u16,
+        first: u16,
+    ) -> Self {
+        let region = driver.allocate(REGION, 0x10_0000);
+        let space = mapped_space(driver, &region);
+        Self::in_region(driver, format, size, first, region, space)
+    }
+
+    /// The same, in a region that a space maps.
+    fn in_region<A: CardAccess>(
+        driver: &mut TestDriver<A>,
+        format: RingFormat,
+        size: u16,
+        first: u16,
+        mut region: Region,
+        space: u16,
+    ) -> Self {
+        let device = driver.create_device(1, 0).expect("a device");
+        let features = VERSION_1 | ACCESS_PLATFORM | DriverRing::features(format);
+        driver
+            .set_features(device.device.get(), features)
+            .expect("the features are offered");
+        let ring = |region: &mut Region| {
+            DriverRing::new(driver.memory.clone(), region, size, format, first)
+        };
+        let (rx, tx) = (ring(&mut region), ring(&mut region));
+        let pair = Self {
+            device,
+            space,
+            format,
+            rx,
+            tx,
+            rx_buffers: region.allocate(BUFFERS, 8),
+            tx_buffers: region.allocate(BUFFERS, 8),
+        };
+        pair.start(driver);
+        pair
+    }
+
+    fn vector(&self, queue: u16) -> u16 {
+        1 + self.device.first_queue.get() + queue
+    }
+
+    fn start<A: CardAccess>(&self, driver: &mut TestDriver<A>) {
+        for (queue, ring) in [(0, &self.rx), (1, &self.tx)] {
+            let enable = ring.enable(queue, self.space, Some(self.vector(queue)), 0);
+            driver
+                .enable_queue(self.device.device.get(), &enable)
+                .expect("start");
+        }
+        driver.access.settle();
+    }
+
+    /// Stops both queues, which must stand where their drivers do, and starts them there again.
+    fn restart<A: CardAccess>(&self, driver: &mut TestDriver<A>) {
+        for (queue, ring) in [(0, &self.rx), (1, &self.tx)] {
+            let state = driver
+                .disable_queue(self.device.device.get(), queue)
+                .expect("stop");
+            let position = (state.avail_index.get(), state.used_index.get());
+            assert_eq!(position, (ring.position(), ring.position()), "{queue}");
+        }
+        self.start(driver);
+    }
+
+    fn ring<A: CardAccess>(&self, driver: &mut TestDriver<A>, queue: u16) {
+        driver.ring(self.device.first_queue.get() + queue);
+    }
+}
+
+/// A buffer cut into pieces of any length, none included.
+fn cut(numbers: &mut Numbers, iova: u64, length: usize, writable: bool) -> Vec<Buffer> {
+    let count = 1 + numbers.below(6);
+    let mut cuts: Vec<usize> = (1..count).map(|_| numbers.below(length + 1)).collect();
+    cuts.sort_unstable();
+    cuts.push(length);
+    let mut begin = 0;
+    let mut piece = |end: usize| {
+        let piece = Buffer {
+            iova: iova + begin as u64,
+            length: (end - begin) as u32,
+            writable,
+        };
+        begin = end;
+        piece
+    };
+    cuts.into_iter().map(&mut piece).collect()
+}
+
+/// Frames go through rings of a format, in chains of any shape, and come back as they were. Doorbells are rung only if
+/// the card wants them, and interrupts come exactly if they are wanted. Now and then the queues stop and go on.
+///
+/// The rings have 2 to the power of `log2` entries, at most 64; split ones begin at `first`. What happens is the same for
+/// the same `seed`. The backend must come to rest in `settle`.
+pub fn random_chains<A: CardAccess>(
+    access: A,
+    format: RingFormat,
+    log2: u32,
+    first: u16,
+    seed: u64,
+) {
+    let mut driver = TestDriver::new(access);
+    let mut pair = Pair::new(&mut driver, format, 1 << log2, first);
+    let mut numbers = Numbers(seed);
+    let mut buffers = std::collections::BTreeMap::new();
+    // Chains that the card has to fill, and whether an interrupt may be owed from before.
+    let mut offered = 0;
+    let mut fresh = true;
+    for round in 0..40 {
+        let what = format!(
+            "{format:?}, {} entries, seed {seed}, round {round}",
+            1 << log2
+        );
+        for _ in 0..numbers.below(usize::from(pair.rx.size) + 1) {
+            let name = numbers.below(usize::from(pair.rx.size)) as u16;
+            if buffers.values().any(|taken| *taken == name) {
+                continue;
+            }
+            let iova = pair.rx_buffers + SLOT * u64::from(name);
+            let list = cut(&mut numbers, iova, SLOT as usize, true);
+            let as_table = format.indirect && numbers.chance(2);
+            if let Some(chain) = pair.rx.add(&list, as_table) {
+                buffers.insert(chain, name);
+                offered += 1;
+            }
+        }
+        if pair.rx.wants_doorbell() {
+            pair.ring(&mut driver, 0);
+        }
+
+        let later = numbers.below(3) as u16 % pair.rx.size;
+        let mut interrupts = true;
+        if format.event_index {
+            pair.rx.ask_interrupt(later);
+        } else {
+            interrupts = !numbers.chance(3);
+            pair.rx.set_interrupts(interrupts);
+        }
+        driver.access.take_interrupt(pair.vector(0));
+
+        let mut sent = Vec::new();
+        let mut rung = false;
+        for batch in 0..2 {
+            for _ in 0..numbers.below(6) {
+                let mut packet = vec![0; HEADER];
+                packet.extend(BROADCAST);
+                let length = 14 + numbers.below(1500) - 6;
+                packet.extend((0..length).map(|_| numbers.below(256) as u8));
+                // The place in the memory for sending doesn't depend on the chain's name, which isn't known yet.
+                let slot = sent.len() as u64;
+                let iova = pair.tx_buffers + SLOT * slot;
+                let list = cut(&mut numbers, iova, packet.len(), false);
+                let as_table = format.indirect && numbers.chance(2);
+                if pair.tx.add(&list, as_table).is_some() {
+                    pair.tx.write(iova, &packet);
+                    sent.push(packet.split_off(HEADER));
+                }
+            }
+            let wants = pair.tx.wants_doorbell();
+            assert!(
+                !(wants && rung && format.event_index),
+                "{what}: batch {batch} was to be rung for again"
+            );
+            rung |= wants;
+        }
+        if rung {
+            pair.ring(&mut driver, 1);
+        }
+        driver.access.settle();
+
+        let used = std::iter::from_fn(|| pair.tx.take_used()).count();
+        assert_eq!(used, sent.len(), "{what}: frames taken");
+        let before = pair.rx.position();
+        let mut received = Vec::new();
+        while let Some((chain, written)) = pair.rx.take_used() {
+            let name = buffers.remove(&chain).expect("a buffer");
+            let mut packet = vec![0; written as usize];
+            pair.rx
+                .read(pair.rx_buffers + SLOT * u64::from(name), &mut packet);
+            received.push(packet.split_off(HEADER));
+        }
+        let expected = sent.len().min(offered);
+        assert!(received == sent[..expected], "{what}: frames are changed");
+        offered -= expected;
+
+        let passed = passed(&pair, before);
+        let wanted = interrupts
+            && if format.event_index {
+                passed > later
+            } else {
+                passed > 0
+            };
+        let raised = driver.access.take_interrupt(pair.vector(0));
+        assert!(
+            raised == wanted || (fresh && raised && passed > 0),
+            "{what}: interrupt {raised}, wanted {wanted}, {passed} passed, at {later}"
+        );
+        fresh &= passed == 0;
+
+        if numbers.chance(6) {
+            pair.restart(&mut driver);
+            fresh = true;
+        }
+    }
+    let statistics = driver
+        .statistics(pair.device.device.get())
+        .expect("statistics");
+    assert_eq!(statistics.queue_errors.get(), 0);
+}
+
+/// How far the receive ring has gone since a position.
+fn passed(pair: &Pair, before: u16) -> u16 {
+    let now = pair.rx.position();
+    if !pair.format.packed {
+        return now.wrapping_sub(before);
+    }
+    let place = |position: u16| {
+        let round = if position & 0x8000 != 0 {
+            0
+        } else {
+            pair.rx.size
+        };
+        (position & 0x7fff) + round
+    };
+    (place(now) + 2 * pair.rx.size - place(before)) % (2 * pair.rx.size)
+}
+
+/// Rings of each format, long and short, across their ends.
+pub fn all_formats<A: CardAccess>(mut access: impl FnMut() -> A) {
+    for (seed, format) in (1..).zip(FORMATS) {
+        random_chains(access(), format, 1, 0xfffe, seed);
+        random_chains(access(), format, 6, 0xffc0, seed + 100);
+    }
+}
+
+/// Descriptors and tables that no driver may make stop their queue with the right reason.
+pub fn bad_tables<A: CardAccess>(access: A) {
+    let mut driver = TestDriver::new(access);
+    const NEXT: u16 = 1;
+    const WRITE: u16 = 2;
+    const INDIRECT: u16 = 4;
+    const AVAIL: u16 = 1 << 7;
+    use QueueErrorReason::{Access, Buffer, Ring};
+    type Break = fn(&DriverRing, u64, u16);
+    /// Puts a descriptor that is available into the first place of the ring.
+    fn first(ring: &DriverRing, iova: u64, length: u32, flags: u16) {
+        ring.write_descriptor(ring.descriptor(0), iova, length, flags | AVAIL, 0);
+    }
+    let cases: [(&str, QueueErrorReason, bool, Break); 11] = [
+        ("a table of nothing", Ring, true, |ring, table, _| {
+            first(ring, table, 0, INDIRECT)
+        }),
+        ("a part of an entry", Ring, true, |ring, table, _| {
+            first(ring, table, 24, INDIRECT)
+        }),
+        ("a table and a next one", Ring, true, |ring, table, _| {
+            first(ring, table, 16, INDIRECT | NEXT)
+        }),
+        ("a table in a table", Ring, true, |ring, table, _| {
+            ring.write_descriptor(table, table, 16, INDIRECT, 0);
+            first(ring, table, 16, INDIRECT);
+        }),
+        ("an endless table", Ring, true, |ring, table, _| {
+            // Of a split ring the entry names itself; of a packed one all entries count, and there are too many.
+            ring.write_descriptor(table, table, 0, NEXT, 0);
+            first(ring, table, 16 * 2000, INDIRECT);
+        }),
+        ("the longest table", Ring, true, |ring, table, _| {
+            ring.write_descriptor(table, table, 0, NEXT, 0);
+            first(ring, table, 0xffff_fff0, INDIRECT);
+        }),
+        ("nowhere", Access, true, |ring, _, _| {
+            first(ring, 1 << 40, 16, INDIRECT)
+        }),
+        ("at the last address", Access, true, |ring, _, _| {
+            first(ring, u64::MAX, 32, INDIRECT)
+        }),
+        (
+            "readable behind writable",
+            Buffer,
+            true,
+            |ring, table, split| {
+                ring.write_descriptor(table, table, 64, WRITE | (NEXT & split), 1);
+                ring.write_descriptor(table + 16, table, 64, 0, 0);
+                first(ring, table, 32, INDIRECT);
+            },
+        ),
+        ("no table was agreed on", Ring, false, |ring, table, _| {
+            ring.write_descriptor(table, table, 64, 0, 0);
+            first(ring, table, 16, INDIRECT);
+        }),
+        ("a ring of next ones", Ring, true, |ring, table, _| {
+            for index in 0..ring.size {
+                let flags = NEXT | AVAIL;
+                ring.write_descriptor(ring.descriptor(index), table, 0, flags, 0);
+            }
+        }),
+    ];
+    let region = driver.allocate(REGION, 0x10_0000);
+    let space = mapped_space(&mut driver, &region);
+    for packed in [false, true] {
+        for (name, reason, indirect, spoil) in cases {
+            let format = RingFormat {
+                packed,
+                indirect,
+                event_index: true,
+            };
+            let pair = Pair::in_region(&mut driver, format, 8, 0, region.clone(), space);
+            let zeroes = vec![0; region.length as usize];
+            pair.tx.write(region.iova, &zeroes);
+            spoil(&pair.tx, pair.tx.table(0), if packed { 0 } else { NEXT });
+            if !packed {
+                pair.tx.publish_split(0);
+            }
+            pair.ring(&mut driver, 1);
+            let device = pair.device.device.get();
+            if reason == Access {
+                // The fault itself comes first.
+                driver.expect_event();
+            }
+            expect_stop(&mut driver, name, device, 1, reason);
+            driver.destroy_device(device).expect("destroy");
+        }
+    }
+}
+
+/// Set-ups that a packed ring can't have.
+pub fn bad_packed_set_up<A: CardAccess>(access: A) {
+    let mut driver = TestDriver::new(access);
+    let format = RingFormat {
+        packed: true,
+        ..RingFormat::default()
+    };
+    let pair = Pair::new(&mut driver, format, 8, 0);
+    let device = pair.device.device.get();
+    let state = driver.disable_queue(device, 1).expect("stop");
+    assert_eq!(
+        (state.avail_index.get(), state.used_index.get()),
+        (0x8000, 0x8000)
+    );
+    let good = pair.tx.enable(1, pair.space, None, 0);
+    type Spoil = fn(&mut QueueEnable);
+    let cases: [Spoil; 6] = [
+        |enable| enable.avail_index = 0x8008.into(),
+        |enable| enable.used_index = 8.into(),
+        |enable| enable.avail_index = 1.into(),
+        |enable| enable.used_index = 0x8001.into(),
+        |enable| enable.driver_area = (enable.driver_area.get() + 2).into(),
+        |enable| enable.device_area = (enable.device_area.get() + 2).into(),
+    ];
+    for (number, spoil) in cases.into_iter().enumerate() {
+        let mut enable = good;
+        spoil(&mut enable);
+        let refused = driver.enable_queue(device, &enable);
+        assert_eq!(refused, Err(ErrorCode::InvalidArgument), "case {number}");
+    }
+    driver.enable_queue(device, &good).expect("start");
+}

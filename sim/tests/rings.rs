@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Rings of every format against the model, with chains of any shape.
+
+use mooring_sim::testing::scenarios::{self, FORMATS};
+use mooring_sim::testing::InProcess;
+use mooring_sim::CardConfig;
+use proptest::prelude::*;
+
+fn card() -> InProcess {
+    InProcess::new(CardConfig::default()).expect("a card")
+}
+
+#[test]
+fn all_formats() {
+    scenarios::all_formats(card);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_chains(
+        format in proptest::sample::select(&FORMATS[..]),
+        log2 in 1u32..=6,
+        first in any::<u16>(),
+        seed in any::<u64>(),
+    ) {
+        scenarios::random_chains(card(), format, log2, first, seed);
+    }
+}
