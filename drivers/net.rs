@@ -29,12 +29,16 @@ use crate::{
     mgmt,
     vdpa::{
         virtio::{
+            VIRTIO_F_RING_PACKED,
             VIRTIO_ID_NET,
             VIRTIO_NET_F_CTRL_VQ, //
         },
         Callbacks, //
     },
-    vq::Virtqueue,
+    vq::{
+        Layout,
+        Virtqueue, //
+    },
     wire::{
         self,
         EventKind, //
@@ -98,6 +102,14 @@ impl VirtioState {
     fn asid(&self, group: u32) -> Result<u32> {
         let asid = self.group_asid.get(usize::try_from(group)?);
         asid.copied().ok_or(EINVAL)
+    }
+
+    /// How the rings are laid out that the owner has accepted.
+    fn layout(&self) -> Layout {
+        match self.features & (1 << VIRTIO_F_RING_PACKED) {
+            0 => Layout::Split,
+            _ => Layout::Packed,
+        }
     }
 
     fn reset(&mut self) {

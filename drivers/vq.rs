@@ -4,7 +4,11 @@
 
 use crate::{
     info::Info,
-    vdpa::VqAddress,
+    vdpa::{
+        PackedIndex,
+        VqAddress,
+        VqState, //
+    },
     wire, //
 };
 use kernel::prelude::*;
@@ -12,29 +16,129 @@ use kernel::prelude::*;
 /// Alignment of the descriptor area in bytes (virtio 1.3, section 2.7).
 const DESCRIPTOR_ALIGNMENT: u64 = 16;
 
-/// Alignment of the driver area in bytes.
+/// Alignment of a split ring's driver area in bytes.
 const DRIVER_ALIGNMENT: u64 = 2;
 
-/// Alignment of the device area in bytes.
-const DEVICE_ALIGNMENT: u64 = 4;
+/// Alignment of a packed ring's driver area, and of the device area of both kinds, in bytes (section 2.8).
+const EVENT_ALIGNMENT: u64 = 4;
 
-/// Whether none of a split ring's areas, with `size` entries, wraps at the end of the address range.
-fn areas_exist(address: &VqAddress, size: u16) -> bool {
-    let size = u64::from(size);
-    // Sizes of the areas in bytes (virtio 1.3, section 2.7), without used_event and avail_event, which
-    // exist only with VIRTIO_F_EVENT_IDX.
-    let areas = [
-        (address.desc, 16 * size),
-        (address.driver, 4 + 2 * size),
-        (address.device, 4 + 8 * size),
-    ];
-
-    areas
-        .iter()
-        .all(|(start, length)| start.checked_add(length.saturating_sub(1)).is_some())
+/// How the rings of a device are laid out: which of the two `VIRTIO_F_RING_PACKED` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A descriptor table, an available and a used ring.
+    Split,
+    /// One ring, and two structures of event suppression.
+    Packed,
 }
 
-/// Set-up and state of a split virtqueue.
+impl Layout {
+    /// Alignment and length of each area of a ring of `size` entries, in bytes.
+    fn areas(self, address: &VqAddress, size: u16) -> [(u64, u64, u64); 3] {
+        let size = u64::from(size);
+
+        match self {
+            // Without used_event and avail_event, which exist only with VIRTIO_F_EVENT_IDX.
+            Self::Split => [
+                (address.desc, DESCRIPTOR_ALIGNMENT, 16 * size),
+                (address.driver, DRIVER_ALIGNMENT, 4 + 2 * size),
+                (address.device, EVENT_ALIGNMENT, 4 + 8 * size),
+            ],
+            Self::Packed => [
+                (address.desc, DESCRIPTOR_ALIGNMENT, 16 * size),
+                (address.driver, EVENT_ALIGNMENT, 4),
+                (address.device, EVENT_ALIGNMENT, 4),
+            ],
+        }
+    }
+
+    /// Whether the areas are aligned, and none wraps at the end of the address range.
+    fn fits(self, address: &VqAddress, size: u16) -> bool {
+        self.areas(address, size)
+            .iter()
+            .all(|(start, alignment, length)| {
+                start % alignment == 0 && start.checked_add(length.saturating_sub(1)).is_some()
+            })
+    }
+}
+
+/// Where a queue stands, with the numbers that the card has for it; see `wire::QueueEnable`.
+#[derive(Clone, Copy)]
+struct Position {
+    layout: Layout,
+    avail: u16,
+    used: u16,
+}
+
+impl Position {
+    /// Where a ring begins that nobody has used.
+    fn first(layout: Layout) -> Self {
+        let index = match layout {
+            Layout::Split => 0,
+            Layout::Packed => PackedIndex { idx: 0, wrap: true }.to_bits(),
+        };
+
+        Self {
+            layout,
+            avail: index,
+            used: index,
+        }
+    }
+
+    /// Whether a ring of `size` entries can stand there.
+    fn fits(&self, size: u16) -> bool {
+        match self.layout {
+            // The indices run freely.
+            Layout::Split => true,
+            Layout::Packed => [self.avail, self.used]
+                .iter()
+                .all(|bits| PackedIndex::from_bits(*bits).idx < size),
+        }
+    }
+}
+
+impl From<VqState> for Position {
+    fn from(state: VqState) -> Self {
+        match state {
+            // vDPA hands over one index only: buffers that the device had taken have been used too.
+            VqState::Split { avail_index } => Self {
+                layout: Layout::Split,
+                avail: avail_index,
+                used: avail_index,
+            },
+            VqState::Packed { avail, used } => Self {
+                layout: Layout::Packed,
+                avail: avail.to_bits(),
+                used: used.to_bits(),
+            },
+        }
+    }
+}
+
+impl From<Position> for VqState {
+    fn from(position: Position) -> Self {
+        match position.layout {
+            Layout::Split => Self::Split {
+                avail_index: position.avail,
+            },
+            Layout::Packed => Self::Packed {
+                avail: PackedIndex::from_bits(position.avail),
+                used: PackedIndex::from_bits(position.used),
+            },
+        }
+    }
+}
+
+/// Where the card says that a queue stands whose rings are laid out like this.
+pub(crate) fn card_state(state: &wire::QueueState, layout: Layout) -> VqState {
+    Position {
+        layout,
+        avail: state.avail_index.get(),
+        used: state.used_index.get(),
+    }
+    .into()
+}
+
+/// Set-up and state of a virtqueue.
 ///
 /// Set-up may change only while the queue isn't ready, or its device is suspended.
 #[derive(Clone, Copy)]
@@ -42,10 +146,8 @@ pub(crate) struct Virtqueue {
     address: VqAddress,
     /// Entries; 0 until somebody set a number that the card can have.
     size: u16,
-    /// Where to begin in the available ring.
-    avail_index: u16,
-    /// Where to begin in the used ring.
-    used_index: u16,
+    /// Where to begin, or where it was stopped; [`None`] until either.
+    position: Option<Position>,
     /// What the owner asked for.
     ready: bool,
     /// Whether the card runs the queue.
@@ -63,8 +165,7 @@ impl Virtqueue {
             device: 0,
         },
         size: 0,
-        avail_index: 0,
-        used_index: 0,
+        position: None,
         ready: false,
         running: false,
         suspended: false,
@@ -91,10 +192,13 @@ impl Virtqueue {
     }
 
     /// Notes that the card has stopped it at `state`.
-    pub(crate) fn stopped(&mut self, state: &wire::QueueState) {
+    pub(crate) fn stopped(&mut self, state: &wire::QueueState, layout: Layout) {
         self.running = false;
-        self.avail_index = state.avail_index.get();
-        self.used_index = state.used_index.get();
+        self.position = Some(Position {
+            layout,
+            avail: state.avail_index.get(),
+            used: state.used_index.get(),
+        });
     }
 
     /// Notes that the card has forgotten the queue before it could do anything: it stands where it began.
@@ -104,12 +208,25 @@ impl Virtqueue {
 
     /// Whether the card has taken buffers that it had not returned when it stopped.
     pub(crate) fn holds_buffers(&self) -> bool {
-        self.avail_index != self.used_index
+        self.position
+            .is_some_and(|position| position.avail != position.used)
+    }
+
+    fn position(&self, layout: Layout) -> Result<Position> {
+        match self.position {
+            None => Ok(Position::first(layout)),
+            Some(position) if position.layout == layout => Ok(position),
+            Some(_) => Err(EINVAL),
+        }
     }
 
     /// Where it begins, or where it was stopped.
-    pub(crate) fn avail_index(&self) -> u16 {
-        self.avail_index
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if that was set while the features asked for the other layout.
+    pub(crate) fn state(&self, layout: Layout) -> Result<VqState> {
+        Ok(self.position(layout)?.into())
     }
 
     /// Notes that its device is suspended, or that this is over.
@@ -129,13 +246,9 @@ impl Virtqueue {
     /// # Errors
     ///
     /// `EBUSY` if it is enabled and its device not suspended, `EINVAL` if an address isn't aligned or an area wraps.
-    pub(crate) fn set_address(&mut self, address: VqAddress) -> Result {
+    pub(crate) fn set_address(&mut self, address: VqAddress, layout: Layout) -> Result {
         self.check_idle()?;
-        if address.desc % DESCRIPTOR_ALIGNMENT != 0
-            || address.driver % DRIVER_ALIGNMENT != 0
-            || address.device % DEVICE_ALIGNMENT != 0
-            || !areas_exist(&address, self.size)
-        {
+        if !layout.fits(&address, self.size) {
             return Err(EINVAL);
         }
         self.address = address;
@@ -162,12 +275,15 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is enabled and its device not suspended.
-    pub(crate) fn set_avail_index(&mut self, index: u16) -> Result {
+    /// `EBUSY` if it is enabled and its device not suspended, `EINVAL` if the state is that of another layout, or an index
+    /// lies beyond the end of the packed ring. If the number of entries isn't known yet, the start fails instead.
+    pub(crate) fn set_state(&mut self, state: VqState, layout: Layout) -> Result {
         self.check_idle()?;
-        self.avail_index = index;
-        // vDPA hands over one index only: buffers that the device had taken have been used too.
-        self.used_index = index;
+        let position = Position::from(state);
+        if position.layout != layout || (self.size != 0 && !position.fits(self.size)) {
+            return Err(EINVAL);
+        }
+        self.position = Some(position);
         Ok(())
     }
 
@@ -175,16 +291,19 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EINVAL` if no usable number of entries was set, or an area of so many wraps.
+    /// `EINVAL` if no usable number of entries was set, an area of so many wraps or isn't aligned as the layout demands,
+    /// or the ring can't stand where it is said to begin.
     pub(crate) fn to_wire(
         self,
+        layout: Layout,
         queue: u16,
         vector: u16,
         address_space: u16,
         ring_address_space: u16,
         flags: u16,
     ) -> Result<wire::QueueEnable> {
-        if self.size == 0 || !areas_exist(&self.address, self.size) {
+        let position = self.position(layout)?;
+        if self.size == 0 || !layout.fits(&self.address, self.size) || !position.fits(self.size) {
             return Err(EINVAL);
         }
         Ok(wire::QueueEnable {
@@ -193,8 +312,8 @@ impl Virtqueue {
             vector: vector.into(),
             address_space: address_space.into(),
             flags: flags.into(),
-            avail_index: self.avail_index.into(),
-            used_index: self.used_index.into(),
+            avail_index: position.avail.into(),
+            used_index: position.used.into(),
             ring_address_space: ring_address_space.into(),
             descriptor_area: self.address.desc.into(),
             driver_area: self.address.driver.into(),

@@ -28,6 +28,7 @@ use crate::{
     info::Translation,
     iommu::InForce,
     vdpa::{
+        virtio::VIRTIO_RING_F_INDIRECT_DESC,
         BusDriver,
         MapOperations, //
     },
@@ -96,6 +97,20 @@ fn share(device: &NetDevice) -> Share {
         info.max_queue_size,
         PAGE_SIZE,
     )
+}
+
+/// Features that `device` offers to `owner`.
+///
+/// virtio_net makes a table of indirect descriptors for a receive buffer of several pages. With one in each entry of a
+/// ring, a receive ring has room for more buffers than the pool, and the processor would poll for ever; see
+/// [`share`](super::share).
+pub(super) fn offered(device: &NetDevice, owner: BusDriver) -> u64 {
+    match owner {
+        BusDriver::VirtioVdpa if needs_maps(&device.card) => {
+            device.offered & !(1 << VIRTIO_RING_F_INDIRECT_DESC)
+        }
+        _ => device.offered,
+    }
 }
 
 /// Entries that the rings of `device` shall have for `owner`: as many as can be, except where the pool has to have

@@ -32,6 +32,7 @@ use crate::{
         VqAddress,
         VqState, //
     },
+    vq, //
 };
 use kernel::{
     cpumask::Cpumask,
@@ -146,11 +147,12 @@ fn change_map(
 impl vdpa::Operations for NetVdpa {
     fn set_vq_address(dev: &Device<Self>, idx: u16, address: VqAddress) -> Result {
         let mut state = dev.device.state.lock();
+        let layout = state.layout();
         state
             .queues
             .get_mut(usize::from(idx))
             .ok_or(EINVAL)?
-            .set_address(address)
+            .set_address(address, layout)
     }
 
     fn set_vq_num(dev: &Device<Self>, idx: u16, num: u32) {
@@ -166,6 +168,14 @@ impl vdpa::Operations for NetVdpa {
             .card
             .doorbells
             .ring(device.first_queue + idx, idx.into());
+    }
+
+    fn kick_vq_with_data(dev: &Device<Self>, idx: u16, next: u16) {
+        let device = &dev.device;
+        device.card.doorbells.ring(
+            device.first_queue + idx,
+            u32::from(idx) | u32::from(next) << 16,
+        );
     }
 
     fn set_vq_ready(dev: &Device<Self>, idx: u16, ready: bool) {
@@ -215,29 +225,28 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn set_vq_state(dev: &Device<Self>, idx: u16, vq_state: VqState) -> Result {
-        let VqState::Split { avail_index } = vq_state else {
-            return Err(EOPNOTSUPP);
-        };
         let mut state = dev.device.state.lock();
+        let layout = state.layout();
         state
             .queues
             .get_mut(usize::from(idx))
             .ok_or(EINVAL)?
-            .set_avail_index(avail_index)
+            .set_state(vq_state, layout)
     }
 
     fn get_vq_state(dev: &Device<Self>, idx: u16) -> Result<VqState> {
         let device = &dev.device;
         let state = device.state.lock();
         let vq = state.queues.get(usize::from(idx)).ok_or(EINVAL)?;
-        let avail_index = match vq.running() {
-            true => commands::queue_query(&device.card, device.number, idx)?
-                .avail_index
-                .get(),
-            false => vq.avail_index(),
-        };
+        let layout = state.layout();
 
-        Ok(VqState::Split { avail_index })
+        match vq.running() {
+            true => Ok(vq::card_state(
+                &commands::queue_query(&device.card, device.number, idx)?,
+                layout,
+            )),
+            false => vq.state(layout),
+        }
     }
 
     fn get_vendor_vq_stats(
@@ -313,7 +322,7 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn get_device_features(dev: &Device<Self>) -> u64 {
-        dev.device.offered
+        explicit::offered(&dev.device, dev.bus_driver())
     }
 
     fn get_backend_features(dev: &Device<Self>) -> u64 {
@@ -337,7 +346,7 @@ impl vdpa::Operations for NetVdpa {
         let several_pairs = dev.device.num_queues > 3;
         let mut state = dev.device.state.lock();
 
-        if features & !dev.device.offered != 0
+        if features & !explicit::offered(&dev.device, dev.bus_driver()) != 0
             || (features != 0 && features & REQUIRED != REQUIRED)
             || (features & multiqueue != 0 && features & control == 0)
             || (several_pairs && features & control != 0 && features & multiqueue == 0)

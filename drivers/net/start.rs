@@ -16,7 +16,10 @@ use crate::{
         Owner, //
     },
     vdpa::BusDriver,
-    vq::Virtqueue,
+    vq::{
+        Layout,
+        Virtqueue, //
+    },
     wire, //
 };
 use kernel::prelude::*;
@@ -65,11 +68,12 @@ impl NetDevice {
         idx: u16,
     ) -> Result {
         let (asid, ring_asid) = self.asids_of(state, owner, idx)?;
+        let layout = state.layout();
         let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
 
         if self.card.info.translation == Translation::Platform {
             let place = self.platform_place(owner, idx)?;
-            return self.enable_queue(vq, idx, &place);
+            return self.enable_queue(vq, layout, idx, &place);
         }
         let allow_identity = self.may_use_identity(owner);
         let mapped_by = match owner {
@@ -111,6 +115,7 @@ impl NetDevice {
 
         self.enable_queue(
             vq,
+            layout,
             idx,
             &Place {
                 address_space: space.number(),
@@ -146,14 +151,14 @@ impl NetDevice {
         })
     }
 
-    fn enable_queue(&self, vq: &mut Virtqueue, idx: u16, place: &Place) -> Result {
+    fn enable_queue(&self, vq: &mut Virtqueue, layout: Layout, idx: u16, place: &Place) -> Result {
         let flags = match place.allow_identity {
             true => wire::QUEUE_ALLOW_IDENTITY,
             false => 0,
         };
         let vector = self.card.interrupts.vector(self.first_queue + idx);
         let (space, ring_space) = (place.address_space, place.ring_address_space);
-        let enable = vq.to_wire(idx, vector, space, ring_space, flags)?;
+        let enable = vq.to_wire(layout, idx, vector, space, ring_space, flags)?;
         commands::queue_enable(&self.card, self.number, &enable)?;
         vq.started();
         Ok(())
@@ -208,9 +213,10 @@ impl NetDevice {
     /// Stops queue `idx` on the card and notes where it stands.
     pub(super) fn stop_queue(&self, state: &mut VirtioState, idx: u16) -> Result {
         let queue_state = commands::queue_disable(&self.card, self.number, idx)?;
+        let layout = state.layout();
         let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
 
-        vq.stopped(&queue_state);
+        vq.stopped(&queue_state, layout);
         Ok(())
     }
 

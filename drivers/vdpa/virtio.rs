@@ -3,8 +3,9 @@
 //! Virtio's numbers, from the kernel's own headers, for drivers to use.
 //!
 //! C headers: [`include/uapi/linux/virtio_config.h`](srctree/include/uapi/linux/virtio_config.h),
-//! [`virtio_ids.h`](srctree/include/uapi/linux/virtio_ids.h) and
-//! [`virtio_net.h`](srctree/include/uapi/linux/virtio_net.h)
+//! [`virtio_ids.h`](srctree/include/uapi/linux/virtio_ids.h),
+//! [`virtio_net.h`](srctree/include/uapi/linux/virtio_net.h) and
+//! [`virtio_ring.h`](srctree/include/uapi/linux/virtio_ring.h)
 
 pub use super::bindings::{
     VIRTIO_CONFIG_S_ACKNOWLEDGE,
@@ -14,7 +15,10 @@ pub use super::bindings::{
     VIRTIO_CONFIG_S_FEATURES_OK,
     VIRTIO_CONFIG_S_NEEDS_RESET,
     VIRTIO_F_ACCESS_PLATFORM,
+    VIRTIO_F_IN_ORDER,
+    VIRTIO_F_NOTIFICATION_DATA,
     VIRTIO_F_ORDER_PLATFORM,
+    VIRTIO_F_RING_PACKED,
     VIRTIO_F_VERSION_1,
     VIRTIO_ID_NET,
     VIRTIO_NET_F_CTRL_RX,
@@ -23,5 +27,7 @@ pub use super::bindings::{
     VIRTIO_NET_F_MQ,
     VIRTIO_NET_F_MTU,
     VIRTIO_NET_F_STATUS,
-    VIRTIO_NET_S_LINK_UP, //
+    VIRTIO_NET_S_LINK_UP,
+    VIRTIO_RING_F_EVENT_IDX,
+    VIRTIO_RING_F_INDIRECT_DESC, //
 };

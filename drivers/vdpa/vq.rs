@@ -28,6 +28,27 @@ pub struct PackedIndex {
     pub wrap: bool,
 }
 
+impl PackedIndex {
+    /// The bit of the wrap counter in what [`Self::to_bits()`] returns.
+    const WRAP: u16 = 1 << 15;
+
+    /// The position in one half-word, as virtio writes it: the index in bits 0 to 14, the wrap counter in bit 15.
+    pub fn to_bits(self) -> u16 {
+        match self.wrap {
+            true => self.idx | Self::WRAP,
+            false => self.idx & !Self::WRAP,
+        }
+    }
+
+    /// The position that a half-word has, written likewise.
+    pub fn from_bits(bits: u16) -> Self {
+        Self {
+            idx: bits & !Self::WRAP,
+            wrap: bits & Self::WRAP != 0,
+        }
+    }
+}
+
 /// Where a virtqueue stands: `struct vdpa_vq_state`.
 ///
 /// Which of the two the C union holds follows from `VIRTIO_F_RING_PACKED` in
