@@ -4,6 +4,7 @@
 
 use crate::device::{errno, Device, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_NEEDS_RESET};
 use crate::events;
+use crate::format::Format;
 use crate::memory::Memory;
 use crate::queue::{Queue, BUFFER_SIZE};
 use crate::ring::Buffer;
@@ -32,7 +33,8 @@ pub struct Setup {
     /// Where rings and buffers begin.
     pub iova: u64,
     pub entries: u16,
-    /// First index of both rings.
+    pub format: Format,
+    /// Where both rings begin: the index of a split ring, the position of a packed one.
     pub first: u16,
     /// Ring the doorbell page instead of the event descriptor.
     pub doorbell: bool,
@@ -47,6 +49,7 @@ impl Setup {
         Self {
             iova,
             entries,
+            format: Format::default(),
             first: 0,
             doorbell: false,
             late_enable: false,
@@ -76,7 +79,7 @@ impl<'a> Nic<'a> {
         setup: Setup,
         limit: Duration,
     ) -> Result<Self> {
-        device.negotiate()?;
+        device.negotiate_with(setup.format.features())?;
         let receive = Queue::new(device, memory, &setup, RECEIVE)?;
         let transmit = Queue::new(device, memory, &setup, TRANSMIT)?;
         let config_call = events::event()?;

@@ -6,9 +6,11 @@ use crate::device::{errno, Device};
 use crate::events::{self, Doorbell};
 use crate::memory::Memory;
 use crate::nic::Setup;
+use crate::raw;
 use crate::ring::{Ring, MAX_ENTRIES, RING_SIZE};
 use anyhow::{Context, Result};
 use vhost::vdpa::VhostVdpa;
+use vhost::vhost_kern::vhost_binding::VHOST_SET_VRING_BASE;
 use vhost::{VhostBackend, VringConfigData};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -37,7 +39,7 @@ impl Queue {
         let entries = setup.entries.min(maximum).min(MAX_ENTRIES);
         let base = setup.iova + index as u64 * RING_SIZE;
         let buffers = setup.iova + BUFFERS + index as u64 * u64::from(MAX_ENTRIES) * BUFFER_SIZE;
-        let ring = Ring::new(memory, base, entries, setup.first);
+        let ring = Ring::new(memory, base, entries, setup.first, setup.format);
         let doorbell = if setup.doorbell {
             Some(Doorbell::map(&device.file, index as u32).context("mapping a doorbell page")?)
         } else {
@@ -51,11 +53,12 @@ impl Queue {
             call: events::event()?,
             doorbell,
         };
-        queue.configure(device, maximum, setup.first)?;
+        queue.configure(device, maximum, Ring::base_of(setup.format, setup.first))?;
         Ok(queue)
     }
 
-    /// Goes on with ring and buffers as they are on another device, or on the same after a reset, from index `first`.
+    /// Goes on with ring and buffers as they are on another device, or on the same after a reset, from index `first` of
+    /// a split ring.
     /// The events that the queue is kicked by are new; those of the device that it was on are that device's alone.
     pub fn attach(&mut self, device: &Device, first: u16) -> Result<()> {
         let maximum = device
@@ -68,10 +71,10 @@ impl Queue {
             let doorbell = Doorbell::map(&device.file, self.index as u32);
             self.doorbell = Some(doorbell.context("mapping a doorbell page")?);
         }
-        self.configure(device, maximum, first)
+        self.configure(device, maximum, u32::from(first))
     }
 
-    fn configure(&self, device: &Device, maximum: u16, first: u16) -> Result<()> {
+    fn configure(&self, device: &Device, maximum: u16, base: u32) -> Result<()> {
         let vdpa = &device.vdpa;
         let addresses = VringConfigData {
             queue_max_size: maximum,
@@ -88,9 +91,14 @@ impl Queue {
         vdpa.set_vring_addr(self.index, &addresses)
             .map_err(errno)
             .context("VHOST_SET_VRING_ADDR")?;
-        vdpa.set_vring_base(self.index, first)
-            .map_err(errno)
-            .context("VHOST_SET_VRING_BASE")?;
+        // The crate's own function has 16 bits, and packed rings have 32.
+        raw::vring_state(
+            &device.file,
+            VHOST_SET_VRING_BASE(),
+            self.index as u32,
+            base,
+        )
+        .context("VHOST_SET_VRING_BASE")?;
         vdpa.set_vring_call(self.index, &self.call)
             .map_err(errno)
             .context("VHOST_SET_VRING_CALL")?;

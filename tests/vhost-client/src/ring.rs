@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The driver's side of a split virtqueue.
+//! The driver's side of a virtqueue, split or packed.
 
+use crate::format::Format;
 use crate::memory::Memory;
+use crate::packed::{crosses, PackedRing, WRAP};
 use anyhow::{bail, Result};
+use std::cell::Cell;
 
-const DESCRIPTOR_NEXT: u16 = 1;
-const DESCRIPTOR_WRITE: u16 = 2;
+pub const DESCRIPTOR_NEXT: u16 = 1;
+pub const DESCRIPTOR_WRITE: u16 = 2;
+const DESCRIPTOR_INDIRECT: u16 = 4;
 const USED_NO_NOTIFY: u16 = 1;
 
 /// Bytes between the three parts of a ring; enough for 256 entries each.
@@ -15,6 +19,11 @@ const PART: u64 = 0x1000;
 pub const RING_SIZE: u64 = 3 * PART;
 /// Most entries that fit into a part.
 pub const MAX_ENTRIES: u16 = 256;
+/// Where tables of indirect descriptors begin in the last part, behind the used ring, and bytes of each.
+const TABLES: u64 = 0x900;
+const TABLE_SIZE: u64 = 32;
+/// Chains, by their head, that have a table.
+const WITH_TABLE: u64 = (PART - TABLES) / TABLE_SIZE;
 
 /// One buffer of a descriptor chain.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +46,11 @@ pub struct Descriptor {
 pub struct Ring {
     base: u64,
     entries: u16,
+    format: Format,
+    /// The ring, if it is packed; most of what follows is about split rings then.
+    packed: Option<PackedRing>,
+    /// Chains made available since the device's wish was looked at.
+    added: Cell<u16>,
     /// Index that the next chain gets in the available ring, free running.
     next_available: u16,
     /// Index in the used ring of the entry that we take next, free running.
@@ -48,20 +62,30 @@ pub struct Ring {
 }
 
 impl Ring {
-    /// A fresh ring at `base` whose indices begin at `first`, as after a move from another host.
-    pub fn new(memory: &Memory, base: u64, entries: u16, first: u16) -> Self {
+    /// A fresh ring at `base` that begins at `first`, as after a move from another host: with these indices if it is
+    /// split, with this position if it is packed.
+    pub fn new(memory: &Memory, base: u64, entries: u16, first: u16, format: Format) -> Self {
         assert!(entries.is_power_of_two() && entries <= MAX_ENTRIES);
         memory.write(base, &vec![0; RING_SIZE as usize]);
+        let packed = format
+            .packed
+            .then(|| PackedRing::new(memory, base, base + 2 * PART, entries, first));
         let ring = Self {
             base,
             entries,
+            format,
+            packed,
+            added: Cell::new(0),
             next_available: first,
             next_used: first,
             free: (0..entries).rev().collect(),
             chains: vec![None; usize::from(entries)],
         };
-        memory.publish(ring.available() + 2, first);
-        memory.publish(ring.used() + 2, first);
+        if !format.packed {
+            memory.publish(ring.available() + 2, first);
+            memory.publish(ring.used() + 2, first);
+            ring.ask_interrupt(memory);
+        }
         ring
     }
 
@@ -81,8 +105,26 @@ impl Ring {
         self.base + 2 * PART
     }
 
+    /// What `VHOST_SET_VRING_BASE` takes for a ring that begins at `first`.
+    pub fn base_of(format: Format, first: u16) -> u32 {
+        let used = if format.packed {
+            u32::from(first) << 16
+        } else {
+            0
+        };
+        u32::from(first) | used
+    }
+
+    /// The first position of a ring that begins where a fresh one does, or at an index.
+    pub fn first(format: Format, index: u16) -> u16 {
+        index | if format.packed { WRAP } else { 0 }
+    }
+
     pub fn free_descriptors(&self) -> usize {
-        self.free.len()
+        match &self.packed {
+            Some(packed) => packed.room().min(self.free.len()),
+            None => self.free.len(),
+        }
     }
 
     /// Index in the used ring that the device uses next, as it has published it.
@@ -92,7 +134,10 @@ impl Ring {
 
     /// Chains that the device holds.
     pub fn outstanding(&self) -> usize {
-        self.chains.iter().flatten().count()
+        match &self.packed {
+            Some(packed) => packed.outstanding(),
+            None => self.chains.iter().flatten().count(),
+        }
     }
 
     /// Takes a descriptor out of the pool, so that buffers can be chosen by its number.
@@ -102,6 +147,18 @@ impl Ring {
 
     /// Makes a chain available that begins with a reserved descriptor.
     pub fn add(&mut self, memory: &Memory, head: u16, buffers: &[Buffer]) -> Result<()> {
+        let table = self.write_table(memory, head, buffers);
+        let (buffers, extra) = match &table {
+            Some(table) => (std::slice::from_ref(table), DESCRIPTOR_INDIRECT),
+            None => (buffers, 0),
+        };
+        if let Some(packed) = &mut self.packed {
+            if packed.room() < buffers.len() {
+                bail!("the ring has no free descriptors");
+            }
+            packed.add(memory, head, buffers, extra);
+            return Ok(());
+        }
         let mut chain = vec![head];
         while chain.len() < buffers.len() {
             match self.free.pop() {
@@ -111,7 +168,8 @@ impl Ring {
         }
         for (position, buffer) in buffers.iter().enumerate() {
             let next = chain.get(position + 1);
-            let flags = if buffer.writable { DESCRIPTOR_WRITE } else { 0 }
+            let flags = extra
+                | if buffer.writable { DESCRIPTOR_WRITE } else { 0 }
                 | if next.is_some() { DESCRIPTOR_NEXT } else { 0 };
             let descriptor = Descriptor {
                 iova: buffer.iova,
@@ -124,6 +182,36 @@ impl Ring {
         self.chains[usize::from(head)] = Some(chain);
         self.make_available(memory, head);
         Ok(())
+    }
+
+    /// Writes a chain into a table, if there are to be tables, the chain needs one and there is room. Returns the table.
+    fn write_table(&self, memory: &Memory, head: u16, buffers: &[Buffer]) -> Option<Buffer> {
+        let fits = u64::from(head) < WITH_TABLE && 16 * buffers.len() as u64 <= TABLE_SIZE;
+        if !self.format.indirect || buffers.len() < 2 || !fits {
+            return None;
+        }
+        let iova = self.used() + TABLES + TABLE_SIZE * u64::from(head);
+        for (place, buffer) in buffers.iter().enumerate() {
+            let write = if buffer.writable { DESCRIPTOR_WRITE } else { 0 };
+            let next = place + 1 < buffers.len();
+            let link = if next { DESCRIPTOR_NEXT } else { 0 };
+            let mut bytes = [0; 16];
+            bytes[0..8].copy_from_slice(&buffer.iova.to_le_bytes());
+            bytes[8..12].copy_from_slice(&buffer.length.to_le_bytes());
+            if self.format.packed {
+                // All entries count; there is no link.
+                bytes[14..16].copy_from_slice(&write.to_le_bytes());
+            } else {
+                bytes[12..14].copy_from_slice(&(write | link).to_le_bytes());
+                bytes[14..16].copy_from_slice(&(place as u16 + 1).to_le_bytes());
+            }
+            memory.write(iova + 16 * place as u64, &bytes);
+        }
+        Some(Buffer {
+            iova,
+            length: 16 * buffers.len() as u32,
+            writable: false,
+        })
     }
 
     /// Writes any descriptor, sensible or not.
@@ -144,6 +232,7 @@ impl Ring {
             &head.to_le_bytes(),
         );
         self.next_available = self.next_available.wrapping_add(1);
+        self.added.set(self.added.get().wrapping_add(1));
         memory.publish(self.available() + 2, self.next_available);
     }
 
@@ -155,13 +244,31 @@ impl Ring {
 
     /// True if the device gave back a chain that we have not taken.
     pub fn has_used(&self, memory: &Memory) -> bool {
+        if let Some(packed) = &self.packed {
+            return packed.has_used(memory);
+        }
         memory.observe(self.used() + 2) != self.next_used
     }
 
     /// Takes the next chain that the device gave back: its head and the bytes that the device wrote.
     pub fn take_used(&mut self, memory: &Memory) -> Result<Option<(u16, u32)>> {
         if !self.has_used(memory) {
-            return Ok(None);
+            if !self.format.event_index || self.format.packed {
+                return Ok(None);
+            }
+            // The device may have used a chain before it saw that we want to hear of it.
+            self.ask_interrupt(memory);
+            std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+            if !self.has_used(memory) {
+                return Ok(None);
+            }
+        }
+        if let Some(packed) = &mut self.packed {
+            let (id, Some(length)) = packed.take_used(memory) else {
+                bail!("the device gave back a chain that it doesn't hold");
+            };
+            self.free.push(id);
+            return Ok(Some((id, length)));
         }
         let slot = self.next_used % self.entries;
         let mut bytes = [0; 8];
@@ -176,10 +283,26 @@ impl Ring {
         Ok(Some((head as u16, length)))
     }
 
-    /// True if the device wants to hear of new chains.
+    /// Asks for an interrupt when the next chain is used, in a split ring with an event index.
+    fn ask_interrupt(&self, memory: &Memory) {
+        if self.format.event_index {
+            let event = self.available() + 4 + 2 * u64::from(self.entries);
+            memory.publish(event, self.next_used);
+        }
+    }
+
+    /// True if the device wants to hear of the chains that were added since this was last asked.
     pub fn wants_kick(&self, memory: &Memory) -> bool {
         // The index must be visible before the flag is read, or both sides could wait for each other.
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        if let Some(packed) = &self.packed {
+            return packed.wants_kick(memory);
+        }
+        let added = self.added.take();
+        if self.format.event_index {
+            let event = self.used() + 4 + 8 * u64::from(self.entries);
+            return crosses(memory.observe(event), self.next_available, added);
+        }
         memory.observe(self.used()) & USED_NO_NOTIFY == 0
     }
 }
@@ -219,7 +342,7 @@ mod tests {
     #[test]
     fn chains_go_round_and_indices_wrap() {
         let memory = Memory::new(&[Span::new(0x10_0000, 0x10000)], Backing::Memfd).unwrap();
-        let mut ring = Ring::new(&memory, 0x10_0000, 4, 0xfffe);
+        let mut ring = Ring::new(&memory, 0x10_0000, 4, 0xfffe, Format::default());
         for round in 0..20 {
             let head = ring.reserve().unwrap();
             ring.add(&memory, head, &[buffer(0x10_8000), buffer(0x10_9000)])
@@ -239,7 +362,7 @@ mod tests {
     #[test]
     fn full_ring_and_foreign_heads_are_noticed() {
         let memory = Memory::new(&[Span::new(0, 0x10000)], Backing::Anonymous).unwrap();
-        let mut ring = Ring::new(&memory, 0, 2, 0);
+        let mut ring = Ring::new(&memory, 0, 2, 0, Format::default());
         let head = ring.reserve().unwrap();
         assert!(ring
             .add(
@@ -249,7 +372,7 @@ mod tests {
             )
             .is_err());
         // A head that no chain has, as a broken device would give back.
-        let mut ring = Ring::new(&memory, 0, 2, 0);
+        let mut ring = Ring::new(&memory, 0, 2, 0, Format::default());
         memory.write(ring.used() + 4, &[1, 0, 0, 0, 0, 0, 0, 0]);
         memory.publish(ring.used() + 2, 1);
         assert!(ring.take_used(&memory).is_err());

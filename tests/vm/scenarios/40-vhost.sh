@@ -49,9 +49,23 @@ test_scattered_memory_is_one_extent_behind_a_platform_iommu() {
 
 test_frames_come_back_with_rings_that_begin_before_the_wrap() { try loopback --first 65500; }
 
+test_frames_come_back_with_an_event_index() { try loopback --event-index; }
+
+test_frames_come_back_with_tables() { try loopback --indirect; }
+
+test_frames_come_back_with_packed_rings() { try loopback --packed; }
+
+test_frames_come_back_with_small_packed_rings_that_begin_at_their_end() {
+    try loopback --packed --event-index --indirect --entries 8 --first 7
+}
+
+test_frames_come_back_with_packed_rings_and_doorbell_pages() { try loopback --packed --event-index --doorbell; }
+
 test_doorbell_pages_can_be_mapped_in_one_way_only() { try doorbell-page; }
 
 test_queue_positions_are_kept_and_told() { try vq-state; }
+
+test_positions_of_packed_rings_are_kept_and_told() { try vq-state --packed; }
 
 test_maps_change_while_frames_flow() { try remap-live; }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 use super::{check_traffic, driver_memory, open, setup};
+use crate::format::Format;
 use crate::nic::{Nic, Setup};
 use crate::output::Report;
+use crate::ring::Ring;
 use crate::Common;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -13,6 +15,8 @@ use vhost::vdpa::VhostVdpa;
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
+    #[command(flatten)]
+    format: Format,
     /// Frames to send
     #[arg(long, value_name = "N", default_value_t = 256)]
     frames: u32,
@@ -50,7 +54,8 @@ impl Options {
         let setup = Setup {
             doorbell: self.doorbell,
             late_enable: self.late_enable,
-            first: self.first,
+            first: Ring::first(self.format, self.first),
+            format: self.format,
             ..setup(common)
         };
         let mut nic = Nic::start(&device, &memory, setup, common.limit())?;

@@ -2,11 +2,15 @@
 
 use super::{check_traffic, driver_memory, open, setup};
 use crate::device::{errno, Device};
+use crate::format::Format;
 use crate::nic::{Nic, Setup, RECEIVE, TRANSMIT};
 use crate::output::Report;
+use crate::packed::{PackedRing, WRAP};
+use crate::ring::{Ring, MAX_ENTRIES};
 use crate::Common;
 use anyhow::{Context, Result};
 use clap::Args;
+use vhost::vdpa::VhostVdpa;
 use vhost::VhostBackend;
 
 /// Start the rings at given indices and read the queues' positions back, across the wrap of 16 bits
@@ -14,6 +18,9 @@ use vhost::VhostBackend;
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
+    /// Use packed rings, across the change of their wrap counter
+    #[arg(long)]
+    packed: bool,
 }
 
 const FRAMES: u32 = 40;
@@ -24,15 +31,38 @@ impl Options {
         let device = open(common)?;
         let memory = driver_memory(common)?;
         device.map(&memory, 0, true)?;
-        for first in [0, 1000, 0xffee] {
+        let format = Format {
+            packed: self.packed,
+            // Then every chain is one descriptor, and as far as positions go a packed ring is like a split one.
+            indirect: self.packed,
+            ..Format::default()
+        };
+        let maximum = device
+            .vdpa
+            .get_vring_num()
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_VRING_NUM")?;
+        let last = common.entries.min(MAX_ENTRIES).min(maximum) - 1;
+        let firsts = if self.packed {
+            // The first round, its end, and the end of the second.
+            [WRAP, WRAP | last, last]
+        } else {
+            [0, 1000, 0xffee]
+        };
+        for first in firsts {
             let setup = Setup {
                 first,
+                format,
                 ..setup(common)
             };
             let mut nic = Nic::prepare(&device, &memory, setup, common.limit())?;
             for queue in [RECEIVE, TRANSMIT] {
                 let name = format!("queue {queue} is at {first:#x} before the start");
-                report.check_same(name, position(&device, queue)?, u32::from(first));
+                report.check_same(
+                    name,
+                    position(&device, queue)?,
+                    Ring::base_of(format, first),
+                );
             }
             nic.try_start()?;
             let traffic = nic.loopback(FRAMES)?;
@@ -42,7 +72,16 @@ impl Options {
                 &traffic,
                 FRAMES,
             );
-            let moved = |count: u32| u32::from(first.wrapping_add(count as u16));
+            let moved = |count: u32| {
+                let first = u32::from(first);
+                // CAST: 16 bits, of a split ring the lower ones.
+                let now = if self.packed {
+                    PackedRing::place(first as u16, count, last + 1)
+                } else {
+                    (first + count) as u16
+                };
+                Ring::base_of(format, now)
+            };
             let name = |queue| format!("queue {queue} has moved on by the buffers that it used");
             report.check_same(
                 name(TRANSMIT),
