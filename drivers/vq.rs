@@ -140,7 +140,7 @@ pub(crate) fn card_state(state: &wire::QueueState, layout: Layout) -> VqState {
 
 /// Set-up and state of a virtqueue.
 ///
-/// Set-up may change only while the queue isn't ready, or its device is suspended.
+/// Set-up may change only while the card doesn't run it.
 #[derive(Clone, Copy)]
 pub(crate) struct Virtqueue {
     address: VqAddress,
@@ -152,8 +152,6 @@ pub(crate) struct Virtqueue {
     ready: bool,
     /// Whether the card runs the queue.
     running: bool,
-    /// Whether its device is suspended: it runs again, as it is set up then, when that ends.
-    suspended: bool,
 }
 
 impl Virtqueue {
@@ -168,7 +166,6 @@ impl Virtqueue {
         position: None,
         ready: false,
         running: false,
-        suspended: false,
     };
 
     /// Whether its owner has enabled it.
@@ -229,23 +226,20 @@ impl Virtqueue {
         Ok(self.position(layout)?.into())
     }
 
-    /// Notes that its device is suspended, or that this is over.
-    pub(crate) fn set_suspended(&mut self, suspended: bool) {
-        self.suspended = suspended;
-    }
-
+    /// Fails with `EBUSY` if the card runs it. That it is enabled doesn't count: until DRIVER_OK that is no more than a wish, and
+    /// QEMU enables its queues before it sets them up.
     fn check_idle(&self) -> Result {
-        if self.running || (self.ready && !self.suspended) {
-            return Err(EBUSY);
+        match self.running {
+            true => Err(EBUSY),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     /// Sets the areas' I/O virtual addresses.
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is enabled and its device not suspended, `EINVAL` if an address isn't aligned or an area wraps.
+    /// `EBUSY` if the card runs it, `EINVAL` if an address isn't aligned or an area wraps.
     pub(crate) fn set_address(&mut self, address: VqAddress, layout: Layout) -> Result {
         self.check_idle()?;
         if !layout.fits(&address, self.size) {
@@ -275,8 +269,8 @@ impl Virtqueue {
     ///
     /// # Errors
     ///
-    /// `EBUSY` if it is enabled and its device not suspended, `EINVAL` if the state is that of another layout, or an index
-    /// lies beyond the end of the packed ring. If the number of entries isn't known yet, the start fails instead.
+    /// `EBUSY` if the card runs it, `EINVAL` if the state is that of another layout, or an index lies beyond the end of
+    /// the packed ring. If the number of entries isn't known yet, the start fails instead.
     pub(crate) fn set_state(&mut self, state: VqState, layout: Layout) -> Result {
         self.check_idle()?;
         let position = Position::from(state);

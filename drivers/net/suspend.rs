@@ -28,7 +28,7 @@ impl NetDevice {
     pub(super) fn suspend(&self, state: &mut VirtioState) -> Result {
         let result = self.stop_all(state);
 
-        self.set_suspended(state, result.is_ok());
+        state.suspended = result.is_ok();
         result
     }
 
@@ -80,7 +80,7 @@ impl NetDevice {
                 return Err(error);
             }
         }
-        self.set_suspended(state, false);
+        state.suspended = false;
         Ok(())
     }
 
@@ -101,13 +101,6 @@ impl NetDevice {
         }
         if !suspended {
             self.need_reset();
-        }
-    }
-
-    fn set_suspended(&self, state: &mut VirtioState, suspended: bool) {
-        state.suspended = suspended;
-        for vq in state.queues.iter_mut() {
-            vq.set_suspended(suspended);
         }
     }
 }

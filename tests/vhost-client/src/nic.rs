@@ -38,7 +38,9 @@ pub struct Setup {
     pub first: u16,
     /// Ring the doorbell page instead of the event descriptor.
     pub doorbell: bool,
-    /// Enable the queues after DRIVER_OK, as QEMU does.
+    /// Enable the queues before they are set up, as QEMU 11 does with its data queues.
+    pub early_enable: bool,
+    /// Enable the queues after DRIVER_OK, as QEMU does with a control queue.
     pub late_enable: bool,
     /// Offer receive buffers at the start.
     pub fill: bool,
@@ -52,6 +54,7 @@ impl Setup {
             format: Format::default(),
             first: 0,
             doorbell: false,
+            early_enable: false,
             late_enable: false,
             fill: true,
         }
@@ -71,6 +74,17 @@ pub struct Nic<'a> {
     frames: Frames,
 }
 
+fn enable(device: &Device) -> Result<()> {
+    for index in [RECEIVE, TRANSMIT] {
+        device
+            .vdpa
+            .set_vring_enable(index, true)
+            .map_err(errno)
+            .context("VHOST_VDPA_SET_VRING_ENABLE")?;
+    }
+    Ok(())
+}
+
 impl<'a> Nic<'a> {
     /// Does everything but DRIVER_OK, and enables the queues unless that is to happen late.
     pub fn prepare(
@@ -80,6 +94,9 @@ impl<'a> Nic<'a> {
         limit: Duration,
     ) -> Result<Self> {
         device.negotiate_with(setup.format.features())?;
+        if setup.early_enable {
+            enable(device)?;
+        }
         let receive = Queue::new(device, memory, &setup, RECEIVE)?;
         let transmit = Queue::new(device, memory, &setup, TRANSMIT)?;
         let config_call = events::event()?;
@@ -107,21 +124,10 @@ impl<'a> Nic<'a> {
         if setup.fill {
             nic.offer_receive_buffers()?;
         }
-        if !setup.late_enable {
-            nic.enable()?;
+        if !setup.early_enable && !setup.late_enable {
+            enable(device)?;
         }
         Ok(nic)
-    }
-
-    fn enable(&self) -> Result<()> {
-        for index in [RECEIVE, TRANSMIT] {
-            self.device
-                .vdpa
-                .set_vring_enable(index, true)
-                .map_err(errno)
-                .context("VHOST_VDPA_SET_VRING_ENABLE")?;
-        }
-        Ok(())
     }
 
     /// Goes on with rings and buffers as they are on `device`, which was reset and has mapped the same memory. `first` is
@@ -137,7 +143,7 @@ impl<'a> Nic<'a> {
             .context("VHOST_VDPA_SET_CONFIG_CALL")?;
         self.device = device;
         if !self.setup.late_enable {
-            self.enable()?;
+            enable(device)?;
         }
         self.try_start()
     }
@@ -146,7 +152,7 @@ impl<'a> Nic<'a> {
     pub fn try_start(&self) -> Result<u8> {
         self.device.driver_ok()?;
         if self.setup.late_enable {
-            self.enable()?;
+            enable(self.device)?;
         }
         self.receive.kick(self.memory)?;
         self.device.status()

@@ -19,6 +19,8 @@ test_frames_come_back_unchanged() { try loopback; }
 
 test_frames_come_back_with_doorbell_pages() { try loopback --doorbell; }
 
+test_frames_come_back_when_queues_are_enabled_before_they_are_set_up() { try loopback --early-enable; }
+
 test_frames_come_back_when_queues_are_enabled_late_as_qemu_does() { try loopback --late-enable; }
 
 test_frames_come_back_with_maps_outside_of_a_batch() { try loopback --unbatched; }

@@ -23,8 +23,11 @@ pub struct Options {
     /// Ring the queues' doorbell pages, mapped into this process, instead of event descriptors
     #[arg(long)]
     doorbell: bool,
-    /// Enable the queues after DRIVER_OK, as QEMU does
+    /// Enable the queues before they are set up, as QEMU 11 does with its data queues
     #[arg(long)]
+    early_enable: bool,
+    /// Enable the queues after DRIVER_OK, as QEMU does with a control queue
+    #[arg(long, conflicts_with = "early_enable")]
     late_enable: bool,
     /// Map without a batch, with the messages of the crate `vhost`
     #[arg(long)]
@@ -53,6 +56,7 @@ impl Options {
         }
         let setup = Setup {
             doorbell: self.doorbell,
+            early_enable: self.early_enable,
             late_enable: self.late_enable,
             first: Ring::first(self.format, self.first),
             format: self.format,
