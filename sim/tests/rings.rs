@@ -16,6 +16,11 @@ fn all_formats() {
     scenarios::all_formats(card);
 }
 
+#[test]
+fn few_accesses() {
+    scenarios::few_accesses(card());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

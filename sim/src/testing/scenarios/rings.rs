@@ -305,6 +305,44 @@ pub fn all_formats<A: CardAccess>(mut access: impl FnMut() -> A) {
     }
 }
 
+/// A burst of frames costs few accesses: for each frame its buffer and its descriptor, twice in a packed ring, and little
+/// else.
+pub fn few_accesses<A: CardAccess>(access: A) {
+    const FRAMES: u64 = 32;
+    let mut driver = TestDriver::new(access);
+    for format in FORMATS {
+        let mut pair = Pair::new(&mut driver, format, DriverRing::ENTRIES, 0);
+        let device = pair.device.device.get();
+        driver.disable_queue(device, 0).expect("stop");
+        let accesses = |driver: &mut TestDriver<A>| {
+            driver.access.settle();
+            let statistics = driver.statistics(device).expect("statistics");
+            statistics.dma_reads.get() + statistics.dma_writes.get()
+        };
+        let before = accesses(&mut driver);
+        for number in 0..FRAMES {
+            let buffer = Buffer {
+                iova: pair.tx_buffers + SLOT * number,
+                length: 100,
+                writable: false,
+            };
+            pair.tx.add(&[buffer], false).expect("room");
+        }
+        pair.ring(&mut driver, 1);
+        let mut used = |_: &mut A| pair.tx.take_used().is_some();
+        for _ in 0..FRAMES {
+            assert!(driver.access.wait_until(&mut used), "a frame isn't taken");
+        }
+        let spent = accesses(&mut driver) - before;
+        // Once a burst, or once in eight or sixteen frames: indices, flags, heads, used elements, event suppression.
+        let shared = if format.packed { 20 } else { 12 };
+        assert!(
+            (2 * FRAMES..=2 * FRAMES + shared).contains(&spent),
+            "{format:?}: {spent} accesses for {FRAMES} frames"
+        );
+    }
+}
+
 /// Descriptors and tables that no driver may make stop their queue with the right reason.
 pub fn bad_tables<A: CardAccess>(access: A) {
     let mut driver = TestDriver::new(access);
