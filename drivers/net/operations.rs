@@ -18,7 +18,8 @@ use crate::{
         InForce,
         MapError, //
     },
-    pci as function, regs,
+    pci as function,
+    regs,
     vdpa::{
         self,
         virtio::*,

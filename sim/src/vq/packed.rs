@@ -342,7 +342,7 @@ impl PackedRing {
         fence(Ordering::SeqCst);
         let wish = dma.load_ring_u32(self.driver_area)?;
         let unsignalled = self.unsignalled.take();
-        match wish >> 16 & 3 {
+        match (wish >> 16) & 3 {
             EVENT_DISABLE => Ok(false),
             EVENT_DESCRIPTOR if self.format.event_index => Ok(match unsignalled {
                 // CAST: the lower half.

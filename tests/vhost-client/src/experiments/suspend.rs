@@ -25,7 +25,7 @@ const FRAMES: u32 = 20;
 /// How long a suspended device is watched.
 const QUIET: Duration = Duration::from_millis(50);
 /// SUSPEND, RESUME and ENABLE_AFTER_DRIVER_OK.
-const BACKEND: u64 = 1 << 4 | 1 << 5 | 1 << 6;
+const BACKEND: u64 = (1 << 4) | (1 << 5) | (1 << 6);
 
 impl Options {
     pub fn run(&self, report: &mut Report) -> Result<()> {
@@ -166,5 +166,5 @@ impl Options {
 
 /// What a client acknowledges in any case: messages of version 2, batches and address spaces.
 fn vhost_usual() -> u64 {
-    1 << 1 | 1 << 2 | 1 << 3
+    (1 << 1) | (1 << 2) | (1 << 3)
 }
