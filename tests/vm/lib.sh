@@ -39,8 +39,12 @@ find_cards() {
 card() {
     # shellcheck disable=SC2086 # one word a card
     set -- $1 $CARDS
+    if [ $# -le $(($1 + 1)) ]; then
+        echo none
+        return
+    fi
     shift $(($1 + 1))
-    echo "${1-none}"
+    echo "$1"
 }
 
 : "${CARDS:=$(find_cards)}"
