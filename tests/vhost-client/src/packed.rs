@@ -43,10 +43,12 @@ impl PackedRing {
         entries: u16,
         first: u16,
     ) -> Self {
-        if first & WRAP == 0 {
-            // In this round a used descriptor has neither flag, as zeroed memory has, and one from before has both.
-            for index in 0..u64::from(entries) {
-                memory.publish(descriptors + 16 * index + 14, AVAIL | USED);
+        // Every descriptor looks used: those before `first` in this round, the others in the round before. Memory is zero, as
+        // the flags of a round without the wrap counter are.
+        for index in 0..entries {
+            let wrap = (first & WRAP != 0) == (index < first & !WRAP);
+            if wrap {
+                memory.publish(descriptors + 16 * u64::from(index) + 14, AVAIL | USED);
             }
         }
         Self {
@@ -172,6 +174,11 @@ mod tests {
         for first in [WRAP, WRAP | 3, 0, 2] {
             let memory = Memory::new(&[Span::new(0, 0x10000)], Backing::Memfd).unwrap();
             let mut ring = PackedRing::new(&memory, 0, 0x1000, 4, first);
+            for place in 0..4 {
+                ring.next_used = ring.after(first, place);
+                assert!(!ring.has_used(&memory), "{place} behind {first:#x}");
+            }
+            ring.next_used = first;
             let buffer = Buffer {
                 iova: 0x8000,
                 length: 64,
