@@ -14,6 +14,7 @@ mod tests {
                 bindings::{
                     virtio_map,
                     virtio_map_ops,
+                    VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK,
                     VHOST_BACKEND_F_IOTLB_PERSIST, //
                 },
                 Vdev, //
@@ -133,7 +134,9 @@ mod tests {
 
             check!(ops.dma_map.is_some() && ops.dma_unmap.is_some());
             check!(ops.set_map.is_none() && ops.reset_map.is_none());
-            check!(call!(vdev, get_backend_features) == 1 << VHOST_BACKEND_F_IOTLB_PERSIST);
+            let declared = (1 << VHOST_BACKEND_F_IOTLB_PERSIST)
+                | (1 << VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK);
+            check!(call!(vdev, get_backend_features) == declared);
             check!(ops.get_vq_map.is_some());
             check!(card.cp(|cp| cp.modes().all(|mode| mode == AddressSpaceMode::Blocked)));
             Ok(())

@@ -217,8 +217,7 @@ mod tests {
         check!(ops.set_map.is_some() && ops.reset_map.is_some() && ops.set_group_asid.is_some());
         check!(ops.get_vq_irq.is_some() && ops.kick_vq_with_data.is_some());
         // The driver doesn't implement these.
-        check!(ops.resume.is_none() && ops.get_vq_desc_group.is_none());
-        check!(ops.get_backend_features.is_none() && ops.compat_reset.is_none());
+        check!(ops.get_vq_desc_group.is_none() && ops.get_backend_features.is_none());
         Ok(())
     }
 }
