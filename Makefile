@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 #
 # Every target makes what it needs, from a machine that has make, git and apt. The work is done by small programs in
-# scripts/, most of them inside the build root; each has --help.
+# scripts/, most of them inside the build root; each has --help (but for guest/init, the first process of the tests' guest).
 
 # The defaults, in one place; the scripts read the variables from the environment.
 KERNEL_SERIES ?= 7.3

@@ -4,8 +4,7 @@
 //!
 //! - `address_spaces`: a line for each address space, read from the card at that moment. `digest` is the
 //!   card's, `expected_digest` what the driver believes to have programmed, and so on. `groups` lists the groups that
-//!   use it: 0 for the data queues' buffers, 1 for the control queue, 2 for the data queues' rings. Empty if the card has no
-//!   IOMMU.
+//!   use it: 0 for the data queues' buffers, 1 for their rings, 2 for the control queue. Empty if the card has no IOMMU.
 //! - `address_space0` and so on: all extents of one address space, see [`dump`]. Absent if the card has no IOMMU.
 //! - `statistics`: a line for each counter of the card, and `iommu_faults` for the accesses that its IOMMU has refused.
 //! - `faults`: `count` of the accesses that the card's IOMMU has refused in the device's address spaces, `told` for the events

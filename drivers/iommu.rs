@@ -14,7 +14,8 @@
 //!    reference that keeps the card from reaching pages which belong to somebody else by now.
 //!
 //! `.dma_map` and `.dma_unmap` do the same for a single range, and take as long however many others there are, unless
-//! something waits after a failure, which `.dma_map` then brings back in the same transaction. A card has either these two or `.set_map`; `docs/address-translation.md` says which and why.
+//! something waits after a failure, which `.dma_map` then brings back in the same transaction. A card has either these two or
+//! `.set_map`; `docs/address-translation.md` says which and why.
 //!
 //! # When it fails
 //!

@@ -18,7 +18,7 @@ pub struct Options {
     pub common: Common,
 }
 
-const FEATURES: [(u32, &str); 19] = [
+const FEATURES: [(u32, &str); 20] = [
     (0, "CSUM"),
     (1, "GUEST_CSUM"),
     (3, "MTU"),
@@ -38,6 +38,7 @@ const FEATURES: [(u32, &str); 19] = [
     (34, "RING_PACKED"),
     (35, "IN_ORDER"),
     (36, "ORDER_PLATFORM"),
+    (38, "NOTIFICATION_DATA"),
 ];
 
 const BACKEND_FEATURES: [(u32, &str); 8] = [
