@@ -21,6 +21,16 @@ fn few_accesses() {
     scenarios::few_accesses(card());
 }
 
+#[test]
+fn a_burst_is_seen_at_once() {
+    scenarios::a_burst_is_seen_at_once(card);
+}
+
+#[test]
+fn a_chain_comes_before_the_doorbell_is_wanted() {
+    scenarios::a_chain_comes_before_the_doorbell_is_wanted(card);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -129,6 +129,26 @@ fn a_packed_ring_begins_inside_of_itself() {
 }
 
 #[test]
+fn a_split_ring_lies_below_the_highest_address_to_its_last_byte() {
+    let (_, mock, _) = device();
+    let end = 1u64 << mock.capabilities.iova_bits;
+    let driver = |room: u64| QueueEnable {
+        driver_area: (end - room).into(),
+        ..enable(0)
+    };
+    let device = |room: u64| QueueEnable {
+        device_area: (end - room).into(),
+        ..enable(0)
+    };
+    // Flags, index and event index beside 16 entries.
+    let wrong = Err(ErrorCode::InvalidArgument);
+    assert!(start(0, &driver(6 + 2 * 16)).is_ok());
+    assert_eq!(start(0, &driver(4 + 2 * 16)), wrong);
+    assert!(start(0, &device(8 + 8 * 16)).is_ok());
+    assert_eq!(start(0, &device(4 + 8 * 16)), wrong);
+}
+
+#[test]
 fn a_card_without_packed_rings_does_not_offer_them() {
     let (_, _, created) = device();
     assert_ne!(created.features.get() & features::RING_PACKED, 0);

@@ -133,10 +133,12 @@ impl<A: CardAccess> TestDriver<A> {
         self.access.write32(0, offset as u64, value);
     }
 
-    /// Rings the doorbell of a queue, by its card-wide number.
+    /// Rings the doorbell of a queue, by its card-wide number. What is written is nothing that the card goes by: it names
+    /// another queue in the lower half, and an index that no ring has in the upper one.
     pub fn ring(&mut self, queue: u16) {
+        let value = 0xffff_0000 | u32::from(!queue);
         self.access
-            .write32(2, u64::from(queue) * DOORBELL_STRIDE as u64, 0);
+            .write32(2, u64::from(queue) * DOORBELL_STRIDE as u64, value);
     }
 
     /// Allocates zeroed pages that the card can reach, and wants them at an I/O virtual address.

@@ -140,6 +140,11 @@ impl DriverRing {
             .expect("memory");
     }
 
+    /// The bus address of an I/O virtual address of the region.
+    pub fn bus(&self, iova: u64) -> u64 {
+        self.region.bus(iova)
+    }
+
     fn load(&self, iova: u64) -> u16 {
         self.memory
             .load_u16(self.region.bus(iova))
@@ -195,26 +200,35 @@ impl DriverRing {
 
     /// Makes a chain available, as a table if asked for. Returns its name, or nothing if there is no room.
     pub fn add(&mut self, buffers: &[Buffer], as_table: bool) -> Option<u16> {
-        let needed = if as_table { 1 } else { buffers.len() as u16 };
+        if !as_table {
+            return self.add_list(buffers, 0);
+        }
+        let name = *self.free.last()?;
+        self.write_table(name, buffers);
+        self.add_table(self.table(name), buffers.len() as u32)
+    }
+
+    /// Makes a chain available that is a table of so many entries, wherever it lies. Returns its name, or nothing if there is
+    /// no room.
+    pub fn add_table(&mut self, iova: u64, entries: u32) -> Option<u16> {
+        let table = Buffer {
+            iova,
+            length: 16 * entries,
+            writable: false,
+        };
+        self.add_list(&[table], INDIRECT)
+    }
+
+    fn add_list(&mut self, list: &[Buffer], table: u16) -> Option<u16> {
+        let needed = list.len() as u16;
         if needed > self.room || needed == 0 {
             return None;
         }
         let name = *self.free.last()?;
-        let list = if as_table {
-            self.write_table(name, buffers);
-            vec![Buffer {
-                iova: self.table(name),
-                length: 16 * buffers.len() as u32,
-                writable: false,
-            }]
-        } else {
-            buffers.to_vec()
-        };
-        let table = if as_table { INDIRECT } else { 0 };
         let taken = if self.format.packed {
-            self.add_packed(name, &list, table)
+            self.add_packed(name, list, table)
         } else {
-            self.add_split(&list, table)
+            self.add_split(list, table)
         };
         self.room -= needed;
         self.chains.insert(name, taken);
@@ -259,7 +273,10 @@ impl DriverRing {
             if place == 0 {
                 first_flags = all;
             }
-            self.write_descriptor(at, buffer.iova, buffer.length, now, name);
+            // Only the last one has to tell the chain's name.
+            let last = place + 1 == list.len();
+            let number = if last { name } else { !name };
+            self.write_descriptor(at, buffer.iova, buffer.length, now, number);
             self.avail = self.after(self.avail, 1);
         }
         self.store(self.descriptor(first & !WRAP) + 14, first_flags);
@@ -303,6 +320,20 @@ impl DriverRing {
         }
     }
 
+    /// I/O virtual address of where the device says at which doorbell it wants to hear of a chain.
+    pub fn wish(&self) -> u64 {
+        match (self.format.packed, self.format.event_index) {
+            (false, true) => self.device + 4 + 8 * u64::from(self.size),
+            _ => self.device,
+        }
+    }
+
+    /// Leaves word that the device wants no doorbells, as one that ran the queue before may have.
+    pub fn refuse_doorbells(&self) {
+        let at = self.device + if self.format.packed { 2 } else { 0 };
+        self.store(at, 1);
+    }
+
     /// The index of a position, brought into the round of another.
     fn behind(&self, position: u16, other: u16) -> u16 {
         let index = position & !WRAP;
@@ -313,7 +344,7 @@ impl DriverRing {
         }
     }
 
-    /// Switches interrupts on or off without an event index.
+    /// Switches interrupts on or off without an event index; in a packed ring one may have been agreed on.
     pub fn set_interrupts(&self, on: bool) {
         let at = self.driver + if self.format.packed { 2 } else { 0 };
         self.store(at, u16::from(!on));
@@ -328,6 +359,8 @@ impl DriverRing {
         } else {
             let event = self.driver + 4 + 2 * u64::from(self.size);
             self.store(event, self.used.wrapping_add(later));
+            // The flag that refuses interrupts means nothing now.
+            self.store(self.driver, later & 1);
         }
     }
 

@@ -15,7 +15,11 @@ pub struct VecMemory {
     bytes: Mutex<Vec<u8>>,
     base: u64,
     accesses: AtomicU64,
+    after_writes: Mutex<Option<Look>>,
 }
+
+/// What looks at the memory after a write, whose bus address it gets.
+type Look = Box<dyn FnMut(u64) + Send>;
 
 impl VecMemory {
     /// Zeroed memory of `length` bytes from `base` on.
@@ -24,12 +28,22 @@ impl VecMemory {
             bytes: Mutex::new(vec![0; length]),
             base,
             accesses: AtomicU64::new(0),
+            after_writes: Mutex::new(None),
         }
     }
 
     /// Reads and writes so far, those of the test included.
     pub fn accesses(&self) -> u64 {
         self.accesses.load(Ordering::Relaxed)
+    }
+
+    /// Calls `look` after each write, except for its own, as if another processor came just then.
+    pub fn after_writes(&self, look: impl FnMut(u64) + Send + 'static) {
+        let mut slot = self
+            .after_writes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *slot = Some(Box::new(look));
     }
 
     fn with<R>(
@@ -57,7 +71,13 @@ impl HostMemory for VecMemory {
     }
 
     fn write(&self, bus: u64, data: &[u8]) -> Result<(), BusError> {
-        self.with(bus, data.len(), |slice| slice.copy_from_slice(data))
+        self.with(bus, data.len(), |slice| slice.copy_from_slice(data))?;
+        if let Ok(mut slot) = self.after_writes.try_lock() {
+            if let Some(look) = slot.as_mut() {
+                look(bus);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -108,6 +108,9 @@ macro_rules! test_scenarios {
             lost_events,
             bad_tables,
             bad_packed_set_up,
+            long_tables,
+            a_table_behind_a_buffer,
+            work_before_an_error,
         );
     };
     (@each $card:expr; $($scenario:ident),* $(,)?) => {$(

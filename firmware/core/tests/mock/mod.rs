@@ -236,10 +236,17 @@ impl VirtqueueEngine for Mock {
     fn statistics(&self, queue: u16) -> QueueStatistics {
         QueueStatistics {
             rx_frames: 1,
+            tx_frames: 2,
+            rx_bytes: 3,
+            tx_bytes: 4,
+            rx_dropped: 5,
+            doorbells: 6,
+            interrupts: 7,
+            dma_reads: 8,
             dma_writes: 10,
+            queue_errors: 9,
             // Tells queues apart.
             faults: 100 + u64::from(queue),
-            ..QueueStatistics::default()
         }
     }
 

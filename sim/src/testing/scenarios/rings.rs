@@ -2,13 +2,15 @@
 
 //! Rings in every format: chains of any shape, notifications at an index, tables, and what no driver should put there.
 
+use std::sync::{Arc, Mutex};
+
 use mooring_firmware::hal::RingFormat;
 use mooring_firmware::net::features::{ACCESS_PLATFORM, VERSION_1};
 use mooring_hw_regs::wire::{DeviceCreated, ErrorCode, QueueEnable, QueueErrorReason};
 
 use super::bad_input::expect_stop;
 use super::{mapped_space, BROADCAST};
-use crate::testing::{Buffer, CardAccess, DriverRing, Region, TestDriver};
+use crate::testing::{Buffer, CardAccess, DriverRing, InProcess, Region, TestDriver};
 
 const HEADER: usize = 12;
 /// Bytes of a buffer for a frame.
@@ -123,7 +125,8 @@ impl Pair {
         driver.access.settle();
     }
 
-    /// Stops both queues, which must stand where their drivers do, and starts them there again.
+    /// Stops both queues, which must stand where their drivers do, and starts them there again. What was said about
+    /// doorbells before doesn't count.
     fn restart<A: CardAccess>(&self, driver: &mut TestDriver<A>) {
         for (queue, ring) in [(0, &self.rx), (1, &self.tx)] {
             let state = driver
@@ -132,6 +135,7 @@ impl Pair {
             let position = (state.avail_index.get(), state.used_index.get());
             assert_eq!(position, (ring.position(), ring.position()), "{queue}");
         }
+        self.tx.refuse_doorbells();
         self.start(driver);
     }
 
@@ -178,6 +182,8 @@ pub fn random_chains<A: CardAccess>(
     // Chains that the card has to fill, and whether an interrupt may be owed from before.
     let mut offered = 0;
     let mut fresh = true;
+    // The card has given receive buffers back.
+    let mut received_any = false;
     for round in 0..40 {
         let what = format!(
             "{format:?}, {} entries, seed {seed}, round {round}",
@@ -197,12 +203,20 @@ pub fn random_chains<A: CardAccess>(
             }
         }
         if pair.rx.wants_doorbell() {
+            // The card looks for buffers by itself, and says so where it can.
+            let can_say = format.packed || !format.event_index;
+            assert!(
+                !(received_any && can_say),
+                "{what}: was to be rung for a buffer"
+            );
             pair.ring(&mut driver, 0);
         }
 
         let later = numbers.below(3) as u16 % pair.rx.size;
         let mut interrupts = true;
-        if format.event_index {
+        // A driver of a packed ring may say all, none, or at an index.
+        let at_index = format.event_index && !(format.packed && numbers.chance(2));
+        if at_index {
             pair.rx.ask_interrupt(later);
         } else {
             interrupts = !numbers.chance(3);
@@ -256,18 +270,14 @@ pub fn random_chains<A: CardAccess>(
         offered -= expected;
 
         let passed = passed(&pair, before);
-        let wanted = interrupts
-            && if format.event_index {
-                passed > later
-            } else {
-                passed > 0
-            };
+        let wanted = interrupts && if at_index { passed > later } else { passed > 0 };
         let raised = driver.access.take_interrupt(pair.vector(0));
         assert!(
-            raised == wanted || (fresh && raised && passed > 0),
+            raised == wanted || (fresh && interrupts && raised && passed > 0),
             "{what}: interrupt {raised}, wanted {wanted}, {passed} passed, at {later}"
         );
         fresh &= passed == 0;
+        received_any |= passed > 0;
 
         if numbers.chance(6) {
             pair.restart(&mut driver);
@@ -356,7 +366,7 @@ pub fn bad_tables<A: CardAccess>(access: A) {
     fn first(ring: &DriverRing, iova: u64, length: u32, flags: u16) {
         ring.write_descriptor(ring.descriptor(0), iova, length, flags | AVAIL, 0);
     }
-    let cases: [(&str, QueueErrorReason, bool, Break); 11] = [
+    let cases: [(&str, QueueErrorReason, bool, Break); 13] = [
         ("a table of nothing", Ring, true, |ring, table, _| {
             first(ring, table, 0, INDIRECT)
         }),
@@ -399,6 +409,22 @@ pub fn bad_tables<A: CardAccess>(access: A) {
             ring.write_descriptor(table, table, 64, 0, 0);
             first(ring, table, 16, INDIRECT);
         }),
+        (
+            "a next one behind the table",
+            Ring,
+            true,
+            |ring, table, split| {
+                ring.write_descriptor(table, table, 64, NEXT, 1);
+                // In a packed ring's table it is the length that counts.
+                let length = if split != 0 { 16 } else { 24 };
+                first(ring, table, length, INDIRECT);
+            },
+        ),
+        ("a table in a list", Ring, true, |ring, table, _| {
+            // That is legal in a split ring, but there the list goes on with its own head.
+            first(ring, table, 0, NEXT);
+            ring.write_descriptor(ring.descriptor(1), table, 16, INDIRECT | AVAIL, 0);
+        }),
         ("a ring of next ones", Ring, true, |ring, table, _| {
             for index in 0..ring.size {
                 let flags = NEXT | AVAIL;
@@ -431,6 +457,253 @@ pub fn bad_tables<A: CardAccess>(access: A) {
             expect_stop(&mut driver, name, device, 1, reason);
             driver.destroy_device(device).expect("destroy");
         }
+    }
+}
+
+/// A descriptor of a table in memory that no ring knows.
+fn entry(packed: bool, iova: u64, length: u32, flags: u16, next: u16) -> Vec<u8> {
+    let (before, last) = if packed { (0, flags) } else { (flags, next) };
+    [
+        &iova.to_le_bytes()[..],
+        &length.to_le_bytes(),
+        &before.to_le_bytes(),
+        &last.to_le_bytes(),
+    ]
+    .concat()
+}
+
+/// A packet whose bytes differ.
+fn packet(length: u8) -> Vec<u8> {
+    [&[0; HEADER][..], &BROADCAST, &Vec::from_iter(0..length)].concat()
+}
+
+/// Tables that are longer than what the card reads at once; in a split ring their entries are linked in no order. They lie
+/// in the address space of the buffers, which isn't that of the rings.
+pub fn long_tables<A: CardAccess>(access: A) {
+    const NEXT: u16 = 1;
+    const ENTRIES: u16 = 70;
+    let mut driver = TestDriver::new(access);
+    let mut region = driver.allocate(REGION, 0x10_0000);
+    let ring_space = mapped_space(&mut driver, &region);
+    let buffers = driver.allocate(16384, 0x80_0000);
+    let space = mapped_space(&mut driver, &buffers);
+    for packed in [false, true] {
+        let format = RingFormat {
+            packed,
+            indirect: true,
+            event_index: false,
+        };
+        let created = driver.create_device(1, 0).expect("a device");
+        let device = created.device.get();
+        let features = VERSION_1 | ACCESS_PLATFORM | DriverRing::features(format);
+        driver.set_features(device, features).expect("features");
+        let mut rings = [0, 1].map(|queue| {
+            let ring = DriverRing::new(driver.memory.clone(), &mut region, 8, format, 0);
+            let mut enable = ring.enable(queue, space, None, 0);
+            enable.ring_address_space = ring_space.into();
+            driver.enable_queue(device, &enable).expect("start");
+            ring
+        });
+        let [rx, tx] = &mut rings;
+
+        let received = Buffer {
+            iova: buffers.iova + 4096,
+            length: SLOT as u32,
+            writable: true,
+        };
+        rx.add(&[received], false).expect("room");
+        // Two bytes in each entry but the last one.
+        let packet = packet(200);
+        let data = buffers.iova + 8192;
+        driver
+            .memory
+            .write(buffers.bus(data), &packet)
+            .expect("memory");
+        for place in 0..ENTRIES {
+            let more = place + 1 < ENTRIES;
+            let begin = 2 * u32::from(place);
+            let length = if more { 2 } else { packet.len() as u32 - begin };
+            // The head comes first in either case; the others of a split ring's table go backwards.
+            let at = |place: u16| match packed {
+                true => place,
+                false => (ENTRIES - place) % ENTRIES,
+            };
+            let flags = if more && !packed { NEXT } else { 0 };
+            let next = at(place + 1);
+            let bytes = entry(packed, data + u64::from(begin), length, flags, next);
+            let bus = buffers.bus + 16 * u64::from(at(place));
+            driver.memory.write(bus, &bytes).expect("memory");
+        }
+        tx.add_table(buffers.iova, ENTRIES.into()).expect("room");
+        driver.ring(created.first_queue.get() + 1);
+        assert!(
+            driver.access.wait_until(|_| tx.take_used().is_some()),
+            "{format:?}: the table isn't taken"
+        );
+        let mut written = None;
+        assert!(driver.access.wait_until(|_| {
+            written = rx.take_used();
+            written.is_some()
+        }));
+        let mut echo = vec![0; packet.len()];
+        driver
+            .memory
+            .read(buffers.bus(received.iova), &mut echo)
+            .expect("memory");
+        assert_eq!(written.map(|(_, written)| written), Some(echo.len() as u32));
+        assert_eq!(echo[HEADER..], packet[HEADER..], "{format:?}");
+        driver.destroy_device(device).expect("destroy");
+    }
+}
+
+/// A chain of a split ring may end with a table.
+pub fn a_table_behind_a_buffer<A: CardAccess>(access: A) {
+    const NEXT: u16 = 1;
+    const INDIRECT: u16 = 4;
+    let mut driver = TestDriver::new(access);
+    let format = RingFormat {
+        packed: false,
+        indirect: true,
+        event_index: false,
+    };
+    let mut pair = Pair::new(&mut driver, format, 8, 0);
+    let received = Buffer {
+        iova: pair.rx_buffers,
+        length: SLOT as u32,
+        writable: true,
+    };
+    pair.rx.add(&[received], false).expect("room");
+    let packet = packet(100);
+    let (tx, begin, table) = (&pair.tx, pair.tx_buffers, pair.tx.table(0));
+    tx.write(begin, &packet);
+    let rest = packet.len() as u32 - 20;
+    tx.write_descriptor(tx.descriptor(0), begin, 20, NEXT, 5);
+    tx.write_descriptor(tx.descriptor(5), table, 16, INDIRECT, 0);
+    tx.write_descriptor(table, begin + 20, rest, 0, 0);
+    tx.publish_split(0);
+    pair.ring(&mut driver, 1);
+    let mut used = |_: &mut A| pair.rx.take_used().is_some();
+    assert!(driver.access.wait_until(&mut used), "the chain isn't taken");
+    let mut echo = vec![0; packet.len()];
+    pair.rx.read(pair.rx_buffers, &mut echo);
+    assert_eq!(echo[HEADER..], packet[HEADER..]);
+}
+
+/// What a queue did before it stopped on an error is seen, and it stands behind that.
+pub fn work_before_an_error<A: CardAccess>(access: A) {
+    let mut driver = TestDriver::new(access);
+    for format in FORMATS {
+        let mut pair = Pair::new(&mut driver, format, 8, 0);
+        let device = pair.device.device.get();
+        let good = Buffer {
+            iova: pair.tx_buffers,
+            length: 100,
+            writable: false,
+        };
+        let bad = Buffer {
+            iova: 1 << 40,
+            ..good
+        };
+        let first = pair.tx.add(&[good], false).expect("room");
+        pair.tx.add(&[bad], false).expect("room");
+        pair.ring(&mut driver, 1);
+        // The fault itself comes first.
+        driver.expect_event();
+        let name = format!("{format:?}");
+        expect_stop(&mut driver, &name, device, 1, QueueErrorReason::Access);
+        assert_eq!(pair.tx.take_used(), Some((first, 0)), "{name}");
+        let state = driver.query_queue(device, 1).expect("query");
+        let position = (state.avail_index.get(), state.used_index.get());
+        assert_eq!(position, (pair.tx.position(), pair.tx.position()), "{name}");
+        let statistics = driver.queue_statistics(device, 1).expect("statistics");
+        let counted = (statistics.packets.get(), statistics.bytes.get());
+        assert_eq!(counted, (1, 100 - HEADER as u64), "{name}");
+        let counted = (statistics.errors.get(), statistics.faults.get());
+        assert_eq!(counted, (1, 1), "{name}");
+        driver.destroy_device(device).expect("destroy");
+        // The next one has its queue, and none of its counters.
+        let next = driver.create_device(1, 0).expect("a device");
+        let device = next.device.get();
+        let statistics = driver.queue_statistics(device, 1).expect("statistics");
+        let counted = (statistics.packets.get(), statistics.doorbells.get());
+        assert_eq!((counted, statistics.errors.get()), ((0, 0), 0), "{name}");
+        driver.destroy_device(device).expect("destroy");
+    }
+}
+
+/// A driver that looks after each of the card's writes sees the chains of a burst at once, with all that belongs to them.
+pub fn a_burst_is_seen_at_once(mut card: impl FnMut() -> InProcess) {
+    const FRAMES: u64 = 6;
+    for format in FORMATS {
+        let mut driver = TestDriver::new(card());
+        let mut pair = Pair::new(&mut driver, format, 8, 0xfffd);
+        let packet = packet(100);
+        for number in 0..FRAMES {
+            let received = Buffer {
+                iova: pair.rx_buffers + SLOT * number,
+                length: SLOT as u32,
+                writable: true,
+            };
+            let sent = Buffer {
+                iova: pair.tx_buffers + SLOT * number,
+                length: (packet.len() as u64 - number) as u32,
+                writable: false,
+            };
+            pair.tx.write(sent.iova, &packet);
+            pair.rx.add(&[received], false).expect("room");
+            pair.tx.add(&[sent], false).expect("room");
+        }
+        let queue = pair.device.first_queue.get() + 1;
+        let looks = Arc::new(Mutex::new(vec![]));
+        let seen = looks.clone();
+        driver.access.vec_memory().after_writes(move |_| {
+            for (ring, receives) in [(&mut pair.rx, true), (&mut pair.tx, false)] {
+                let lengths: Vec<_> = std::iter::from_fn(|| ring.take_used())
+                    .map(|(_, written)| written)
+                    .collect();
+                if !lengths.is_empty() {
+                    seen.lock().expect("a list").push((receives, lengths));
+                }
+            }
+        });
+        driver.ring(queue);
+        driver.access.settle();
+        let mut looks = std::mem::take(&mut *looks.lock().expect("a list"));
+        looks.sort_unstable();
+        let length = packet.len() as u32;
+        let received = Vec::from_iter((0..FRAMES as u32).map(|number| length - number));
+        let sent = vec![0; FRAMES as usize];
+        assert_eq!(looks, [(false, sent), (true, received)], "{format:?}");
+    }
+}
+
+/// A chain that comes while the card asks for doorbells, and whose driver saw that none was wanted, isn't overlooked.
+pub fn a_chain_comes_before_the_doorbell_is_wanted(mut card: impl FnMut() -> InProcess) {
+    for format in FORMATS {
+        let mut driver = TestDriver::new(card());
+        let pair = Pair::new(&mut driver, format, 8, 0);
+        let device = pair.device.device.get();
+        driver.disable_queue(device, 1).expect("stop");
+        let enable = pair.tx.enable(1, pair.space, None, 0);
+        let wish = pair.tx.bus(pair.tx.wish());
+        let pair = Arc::new(Mutex::new(pair));
+        let (shared, mut came) = (pair.clone(), false);
+        driver.access.vec_memory().after_writes(move |bus| {
+            if bus == wish && !came {
+                came = true;
+                let mut pair = shared.lock().expect("a pair");
+                let sent = Buffer {
+                    iova: pair.tx_buffers,
+                    length: 100,
+                    writable: false,
+                };
+                pair.tx.add(&[sent], false).expect("room");
+            }
+        });
+        driver.enable_queue(device, &enable).expect("start");
+        driver.access.settle();
+        let used = pair.lock().expect("a pair").tx.take_used();
+        assert!(used.is_some(), "{format:?}");
     }
 }
 
