@@ -111,6 +111,9 @@ macro_rules! test_scenarios {
             long_tables,
             a_table_behind_a_buffer,
             work_before_an_error,
+            taken_and_not_given_back,
+            memory_ends_with_the_ring,
+            unsuitable_buffers,
         );
     };
     (@each $card:expr; $($scenario:ident),* $(,)?) => {$(

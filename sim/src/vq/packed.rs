@@ -372,3 +372,34 @@ impl PackedRing {
         (self.avail.to_bits(), self.published.to_bits())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_passed_across_the_end() {
+        let mut ring = PackedRing::new(&QueueSetup {
+            device: 0,
+            role: QueueRole::Receive,
+            size: 8,
+            vector: None,
+            address_space: 0,
+            ring_address_space: 0,
+            format: RingFormat::default(),
+            avail_index: WRAP,
+            used_index: WRAP,
+            descriptor_area: 0,
+            driver_area: 0,
+            device_area: 0,
+        });
+        ring.published = Position::from_bits(2);
+        let passed = |bits, count| ring.passed(Position::from_bits(bits), count);
+        assert!(passed(1, 1) && passed(0, 2) && passed(WRAP | 7, 3));
+        assert!(!passed(2, 3) && !passed(0, 1) && !passed(WRAP | 7, 2));
+        // A place of this round that is still to come has the index of one of the last round.
+        assert!(!passed(7, 3) && passed(WRAP | 7, 7));
+        // More than a round passes every place, whatever the index says.
+        assert!(passed(5, 16) && passed(WRAP | 1, 16));
+    }
+}
