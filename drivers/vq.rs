@@ -84,6 +84,15 @@ impl Position {
         }
     }
 
+    /// Where the card says that a queue stands.
+    fn on_card(state: &wire::QueueState, layout: Layout) -> Self {
+        Self {
+            layout,
+            avail: state.avail_index.get(),
+            used: state.used_index.get(),
+        }
+    }
+
     /// Whether a ring of `size` entries can stand there.
     fn fits(&self, size: u16) -> bool {
         match self.layout {
@@ -130,12 +139,7 @@ impl From<Position> for VqState {
 
 /// Where the card says that a queue stands whose rings are laid out like this.
 pub(crate) fn card_state(state: &wire::QueueState, layout: Layout) -> VqState {
-    Position {
-        layout,
-        avail: state.avail_index.get(),
-        used: state.used_index.get(),
-    }
-    .into()
+    Position::on_card(state, layout).into()
 }
 
 /// Set-up and state of a virtqueue.
@@ -191,11 +195,7 @@ impl Virtqueue {
     /// Notes that the card has stopped it at `state`.
     pub(crate) fn stopped(&mut self, state: &wire::QueueState, layout: Layout) {
         self.running = false;
-        self.position = Some(Position {
-            layout,
-            avail: state.avail_index.get(),
-            used: state.used_index.get(),
-        });
+        self.position = Some(Position::on_card(state, layout));
     }
 
     /// Notes that the card has forgotten the queue before it could do anything: it stands where it began.
