@@ -34,6 +34,24 @@ fn reply<T: FromBytes + KnownLayout + Immutable>(
         .map_err(|_| CommandError::NotIssued(EINVAL))
 }
 
+/// A command whose answer the card writes into the payload, as a `T`.
+fn read<T: FromBytes + IntoBytes>(
+    card: &Card,
+    opcode: Opcode,
+    device: u16,
+    arguments: &[u8],
+) -> Result<T, CommandError> {
+    let mut answer = T::new_zeroed();
+
+    card.execute(
+        opcode,
+        device,
+        arguments,
+        Payload::FromCard(answer.as_mut_bytes()),
+    )?;
+    Ok(answer)
+}
+
 /// Does nothing: shows that the command queue works.
 pub(crate) fn nop(card: &Card) -> Result<(), CommandError> {
     card.execute(Opcode::Nop, wire::NO_DEVICE, &[], Payload::None)?;
@@ -89,15 +107,7 @@ pub(crate) fn device_statistics(
     card: &Card,
     device: u16,
 ) -> Result<wire::DeviceStatistics, CommandError> {
-    let mut statistics = wire::DeviceStatistics::new_zeroed();
-
-    card.execute(
-        Opcode::DeviceStatistics,
-        device,
-        &[],
-        Payload::FromCard(statistics.as_mut_bytes()),
-    )?;
-    Ok(statistics)
+    read(card, Opcode::DeviceStatistics, device, &[])
 }
 
 /// Starts a queue.
@@ -142,15 +152,8 @@ pub(crate) fn queue_statistics(
     let arguments = wire::QueueSelect {
         queue: queue.into(),
     };
-    let mut statistics = wire::QueueStatistics::new_zeroed();
 
-    card.execute(
-        Opcode::QueueStatistics,
-        device,
-        arguments.as_bytes(),
-        Payload::FromCard(statistics.as_mut_bytes()),
-    )?;
-    Ok(statistics)
+    read(card, Opcode::QueueStatistics, device, arguments.as_bytes())
 }
 
 fn queue_select(
@@ -261,15 +264,13 @@ pub(crate) fn address_space_query(
     let arguments = wire::AddressSpaceSelect {
         address_space: address_space.into(),
     };
-    let mut info = wire::AddressSpaceInfo::new_zeroed();
 
-    card.execute(
+    read(
+        card,
         Opcode::AddressSpaceQuery,
         wire::NO_DEVICE,
         arguments.as_bytes(),
-        Payload::FromCard(info.as_mut_bytes()),
-    )?;
-    Ok(info)
+    )
 }
 
 /// Reads extents of an address space, as the card holds them, by rising I/O virtual address, without the first
