@@ -26,10 +26,10 @@ pub(crate) fn enable<H: Hal, const D: usize, const Q: usize, const S: usize>(
     let queue = object.queue(index)?;
     let role = object.role(index);
     let format = ring::format(object.features);
-    check(&hal.capabilities(), format, arguments)?;
+    let capabilities = hal.capabilities();
+    check(&capabilities, format, arguments)?;
     let address_space = arguments.address_space.get();
     let ring_address_space = arguments.ring_address_space.get();
-    let capabilities = hal.capabilities();
     let translated = is_translated(&capabilities, spaces, address_space)?
         & is_translated(&capabilities, spaces, ring_address_space)?;
     if hal.position(queue).running {
