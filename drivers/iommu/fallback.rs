@@ -13,12 +13,14 @@ use super::{
     shadow::{
         Batch,
         Extent,
-        Plan,
         PlanError,
         Shadow, //
     },
     sorted::Sorted,
-    space::Commands, //
+    space::{
+        apply,
+        Commands, //
+    },
 };
 
 /// How a change failed.
@@ -80,20 +82,15 @@ pub(super) fn withdraw<C: Commands, I: Iterator<Item = Extent>>(
 ) -> Result<bool, C::Error> {
     let mut batch = Batch::new(card.batch()).map_err(PlanError::from)?;
     let plan = shadow.plan_all(kept())?;
-    let mut apply = |shadow: &mut Shadow, plan: Plan, card: &mut C| {
-        shadow.apply(plan, &mut batch, |flags, generation, changes| {
-            card.update(flags, generation, changes)
-        })
-    };
 
-    match apply(shadow, plan, card) {
+    match apply(shadow, card, plan, &mut batch) {
         Ok(()) => return Ok(true),
         Err(error) if card.failure(&error) == Failure::Unknown => return Err(error),
         Err(_) => (),
     }
     let narrow = narrow(shadow.extents(), kept()).map_err(PlanError::from)?;
     let plan = shadow.plan_all(narrow.iter().copied())?;
-    apply(shadow, plan, card)?;
+    apply(shadow, card, plan, &mut batch)?;
     Ok(false)
 }
 

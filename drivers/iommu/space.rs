@@ -103,6 +103,22 @@ pub(crate) struct Space<T> {
     default_mode: AddressSpaceMode,
 }
 
+/// Has the card make a planned change, and notes it.
+///
+/// # Errors
+///
+/// What a command fails with. Nothing has changed then.
+pub(super) fn apply<C: Commands>(
+    shadow: &mut Shadow,
+    card: &mut C,
+    plan: Plan,
+    batch: &mut Batch,
+) -> Result<(), C::Error> {
+    shadow.apply(plan, batch, |flags, generation, changes| {
+        card.update(flags, generation, changes)
+    })
+}
+
 impl<T: Ranged> Space<T> {
     /// An address space that was just made, in the mode of one that nobody has mapped.
     pub(crate) fn new(default_mode: AddressSpaceMode, generation: u64) -> Self {
@@ -392,10 +408,7 @@ impl<T: Ranged> Space<T> {
     fn apply<C: Commands>(&mut self, card: &mut C, plan: Plan) -> Result<(), C::Error> {
         let mut batch = Batch::new(card.batch()).map_err(PlanError::from)?;
 
-        self.shadow
-            .apply(plan, &mut batch, |flags, generation, changes| {
-                card.update(flags, generation, changes)
-            })
+        apply(&mut self.shadow, card, plan, &mut batch)
     }
 
     fn set_mode<C: Commands>(
