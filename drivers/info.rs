@@ -12,10 +12,8 @@ use crate::{
     regs,
     wire, //
 };
-use addressing::{
-    addressing,
-    last_address, //
-};
+use addressing::addressing;
+pub(crate) use addressing::last_address;
 use kernel::{
     device,
     io::Io,

@@ -38,10 +38,13 @@ use super::{
         Sorted, //
     },
 };
-use crate::wire::{
-    self,
-    AddressSpaceMode,
-    ExtentOperation, //
+use crate::{
+    info::last_address,
+    wire::{
+        self,
+        AddressSpaceMode,
+        ExtentOperation, //
+    },
 };
 
 /// What the device may do with an extent's memory.
@@ -153,16 +156,11 @@ impl Extent {
 
 /// Whether `length` bytes from `start` exist and lie within addresses of `bits` bits.
 fn fits(start: u64, length: u64, bits: u8) -> bool {
-    let limit = match bits {
-        0..64 => (1u64 << bits) - 1,
-        _ => u64::MAX,
-    };
-
     match length
         .checked_sub(1)
         .and_then(|rest| start.checked_add(rest))
     {
-        Some(last) => last <= limit,
+        Some(last) => last <= last_address(bits),
         None => false,
     }
 }

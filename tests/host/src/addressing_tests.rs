@@ -2,7 +2,10 @@
 
 //! Which bus addresses a card is given whose address spaces can be 1:1.
 
-use crate::addressing::{addressing, last_address, Addressing};
+use crate::info::{
+    addressing::{addressing, Addressing},
+    last_address,
+};
 use proptest::prelude::*;
 
 const fn used(identity: bool, bus_bits: u8) -> Addressing {

@@ -12,9 +12,9 @@ pub mod check;
 #[allow(dead_code)]
 mod iommu;
 
-#[cfg(test)]
-#[path = "../../../drivers/info/addressing.rs"]
-mod addressing;
+#[allow(dead_code)]
+mod info;
+
 #[cfg(test)]
 #[path = "../../../drivers/net/share.rs"]
 mod share;
