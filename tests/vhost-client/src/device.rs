@@ -21,6 +21,7 @@ use vhost::vhost_kern::vhost_binding::{
 use vhost::vhost_kern::VhostKernFeatures;
 use vhost::VhostBackend;
 use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::eventfd::EventFd;
 
 pub const STATUS_ACKNOWLEDGE: u8 = 1;
 pub const STATUS_DRIVER: u8 = 2;
@@ -150,6 +151,18 @@ impl Device {
     pub fn enable(&self, queue: usize, on: bool) -> Result<()> {
         let enabled = self.vdpa.set_vring_enable(queue, on).map_err(errno);
         enabled.context("VHOST_VDPA_SET_VRING_ENABLE")
+    }
+
+    /// The event that is signalled when the configuration space has changed.
+    pub fn set_config_call(&self, call: &EventFd) -> Result<()> {
+        let set = self.vdpa.set_config_call(call).map_err(errno);
+        set.context("VHOST_VDPA_SET_CONFIG_CALL")
+    }
+
+    /// How many entries a ring can have.
+    pub fn ring_maximum(&self) -> Result<u16> {
+        let maximum = self.vdpa.get_vring_num().map_err(errno);
+        maximum.context("VHOST_VDPA_GET_VRING_NUM")
     }
 
     /// Index in its available ring that a split queue goes on with.

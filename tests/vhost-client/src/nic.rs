@@ -2,7 +2,7 @@
 
 //! A network driver of a few lines: one receive and one transmit queue.
 
-use crate::device::{errno, Device, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_NEEDS_RESET};
+use crate::device::{Device, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_NEEDS_RESET};
 use crate::events;
 use crate::format::Format;
 use crate::memory::Memory;
@@ -11,7 +11,6 @@ use crate::ring::Buffer;
 use crate::traffic::{Frames, Traffic, HEADER_SIZE};
 use anyhow::{ensure, Context, Result};
 use std::time::{Duration, Instant};
-use vhost::vdpa::VhostVdpa;
 use vmm_sys_util::eventfd::EventFd;
 
 pub const RECEIVE: usize = 0;
@@ -75,14 +74,9 @@ pub struct Nic<'a> {
 }
 
 fn enable(device: &Device) -> Result<()> {
-    for index in [RECEIVE, TRANSMIT] {
-        device
-            .vdpa
-            .set_vring_enable(index, true)
-            .map_err(errno)
-            .context("VHOST_VDPA_SET_VRING_ENABLE")?;
-    }
-    Ok(())
+    [RECEIVE, TRANSMIT]
+        .into_iter()
+        .try_for_each(|queue| device.enable(queue, true))
 }
 
 impl<'a> Nic<'a> {
@@ -100,11 +94,7 @@ impl<'a> Nic<'a> {
         let receive = Queue::new(device, memory, &setup, RECEIVE)?;
         let transmit = Queue::new(device, memory, &setup, TRANSMIT)?;
         let config_call = events::event()?;
-        device
-            .vdpa
-            .set_config_call(&config_call)
-            .map_err(errno)
-            .context("VHOST_VDPA_SET_CONFIG_CALL")?;
+        device.set_config_call(&config_call)?;
         let frames = Frames {
             mac: device.mac()?,
             largest: device.mtu()? + ETHERNET_HEADER,
@@ -136,11 +126,7 @@ impl<'a> Nic<'a> {
         device.negotiate()?;
         self.receive.attach(device, first[RECEIVE])?;
         self.transmit.attach(device, first[TRANSMIT])?;
-        device
-            .vdpa
-            .set_config_call(&self.config_call)
-            .map_err(errno)
-            .context("VHOST_VDPA_SET_CONFIG_CALL")?;
+        device.set_config_call(&self.config_call)?;
         self.device = device;
         if !self.setup.late_enable {
             enable(device)?;
@@ -228,6 +214,11 @@ impl<'a> Nic<'a> {
         Ok(true)
     }
 
+    /// From now on, no frame is larger.
+    pub fn limit_frames(&mut self, size: usize) {
+        self.frames.largest = self.frames.largest.min(size);
+    }
+
     /// The frames of a new run.
     pub fn new_run(&mut self) -> Frames {
         self.frames.run += 1;
@@ -236,11 +227,16 @@ impl<'a> Nic<'a> {
 
     /// Sends frames and takes them back from the device, which must be in a loop.
     pub fn loopback(&mut self, count: u32) -> Result<Traffic> {
+        self.loopback_of(count, WINDOW)
+    }
+
+    /// The same with at most so many frames under way.
+    pub fn loopback_of(&mut self, count: u32, window: u32) -> Result<Traffic> {
         let frames = self.new_run();
         let mut traffic = Traffic::default();
         // What others sent meanwhile must not take the room of our frames.
         while self.collect(&frames, &mut traffic)? {}
-        let window = u32::from(self.receive.ring.entries() / 2).min(WINDOW);
+        let window = u32::from(self.receive.ring.entries() / 2).min(window);
         while traffic.problem.is_none() && traffic.received < count {
             let begin = traffic.sent;
             while traffic.sent < count && traffic.sent - traffic.received < window {

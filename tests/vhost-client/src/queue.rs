@@ -9,7 +9,7 @@ use crate::nic::Setup;
 use crate::raw;
 use crate::ring::{Ring, MAX_ENTRIES, RING_SIZE};
 use anyhow::{Context, Result};
-use vhost::vdpa::VhostVdpa;
+use std::cell::Cell;
 use vhost::vhost_kern::vhost_binding::VHOST_SET_VRING_BASE;
 use vhost::{VhostBackend, VringConfigData};
 use vmm_sys_util::eventfd::EventFd;
@@ -27,15 +27,13 @@ pub struct Queue {
     kick: EventFd,
     pub call: EventFd,
     doorbell: Option<Doorbell>,
+    /// How often the device was told of new buffers.
+    pub kicks: Cell<u64>,
 }
 
 impl Queue {
     pub fn new(device: &Device, memory: &Memory, setup: &Setup, index: usize) -> Result<Self> {
-        let maximum = device
-            .vdpa
-            .get_vring_num()
-            .map_err(errno)
-            .context("VHOST_VDPA_GET_VRING_NUM")?;
+        let maximum = device.ring_maximum()?;
         let entries = setup.entries.min(maximum).min(MAX_ENTRIES);
         let base = setup.iova + index as u64 * RING_SIZE;
         let buffers = setup.iova + BUFFERS + index as u64 * u64::from(MAX_ENTRIES) * BUFFER_SIZE;
@@ -52,6 +50,7 @@ impl Queue {
             kick: events::event()?,
             call: events::event()?,
             doorbell,
+            kicks: Cell::new(0),
         };
         queue.configure(device, maximum, Ring::base_of(setup.format, setup.first))?;
         Ok(queue)
@@ -61,11 +60,7 @@ impl Queue {
     /// a split ring.
     /// The events that the queue is kicked by are new; those of the device that it was on are that device's alone.
     pub fn attach(&mut self, device: &Device, first: u16) -> Result<()> {
-        let maximum = device
-            .vdpa
-            .get_vring_num()
-            .map_err(errno)
-            .context("VHOST_VDPA_GET_VRING_NUM")?;
+        let maximum = device.ring_maximum()?;
         self.kick = events::event()?;
         if self.doorbell.is_some() {
             let doorbell = Doorbell::map(&device.file, self.index as u32);
@@ -111,6 +106,7 @@ impl Queue {
     /// Tells the device of new buffers, in the way that was chosen.
     pub fn kick(&self, memory: &Memory) -> Result<()> {
         if self.ring.wants_kick(memory) {
+            self.kicks.set(self.kicks.get() + 1);
             match &self.doorbell {
                 Some(doorbell) => doorbell.ring(),
                 None => self.kick.write(1).context("kicking")?,

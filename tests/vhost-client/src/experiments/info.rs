@@ -78,12 +78,7 @@ impl Options {
             .map_err(errno)
             .context("VHOST_VDPA_GET_VQS_COUNT")?;
         report.value("queues", queues);
-        report.value(
-            "queue_entries",
-            vdpa.get_vring_num()
-                .map_err(errno)
-                .context("VHOST_VDPA_GET_VRING_NUM")?,
-        );
+        report.value("queue_entries", device.ring_maximum()?);
         let sizes: Vec<Value> = (0..queues)
             .map(|queue| {
                 number_or_error(raw::vring_state(

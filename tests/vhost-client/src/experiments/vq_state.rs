@@ -10,7 +10,6 @@ use crate::ring::{Ring, MAX_ENTRIES};
 use crate::Common;
 use anyhow::{Context, Result};
 use clap::Args;
-use vhost::vdpa::VhostVdpa;
 use vhost::VhostBackend;
 
 /// Start the rings at given indices and read the queues' positions back, across the wrap of 16 bits
@@ -37,11 +36,7 @@ impl Options {
             indirect: self.packed,
             ..Format::default()
         };
-        let maximum = device
-            .vdpa
-            .get_vring_num()
-            .map_err(errno)
-            .context("VHOST_VDPA_GET_VRING_NUM")?;
+        let maximum = device.ring_maximum()?;
         let last = common.entries.min(MAX_ENTRIES).min(maximum) - 1;
         let firsts = if self.packed {
             // The first round, its end, and the end of the second.

@@ -49,17 +49,9 @@ impl Options {
         let _transmit = Queue::new(device, memory, &setup(common), TRANSMIT)?;
         let mut queue = Queue::new(device, memory, &elsewhere, control)?;
         let config_call = events::event()?;
-        device
-            .vdpa
-            .set_config_call(&config_call)
-            .map_err(errno)
-            .context("VHOST_VDPA_SET_CONFIG_CALL")?;
+        device.set_config_call(&config_call)?;
         for index in [RECEIVE, TRANSMIT, control] {
-            device
-                .vdpa
-                .set_vring_enable(index, true)
-                .map_err(errno)
-                .context("VHOST_VDPA_SET_VRING_ENABLE")?;
+            device.enable(index, true)?;
         }
         report.check_same(
             "the device started",
