@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""What the figures of scripts/bench say: ratios, and tables for people. Nothing here measures, and nothing is made up: what
+"""What the figures of scripts/bench say of maps and resets: ratios, and tables for people. Nothing here measures, and nothing is made up: what
 was not measured appears as that, with the reason."""
 
 BASE = "sim"
@@ -120,12 +120,12 @@ def pair(figures, name, part, per_range=False):
 
 def for_people(run):
     """All tables as one text."""
-    figures = Figures(run["measured"])
+    figures = Figures(run["maps"])
     lines = [f"Linux {run['kernel']}, {run['qemu']}, {run['accelerator']}, checkout {run['checkout']}; {run['seconds']} s on {run['processors']} processors, "
              f"load {run['load_before']:.1f} before.",
              "Minima of many rounds, in brackets of '+': how far the median lies above. 'sim' is vdpa_sim_net with set_map, without a card;",
              "'sim-dma-map' the same with dma_map; 'mooring-explicit' a card without 1:1 mode, whose driver has dma_map.", ""]
-    check = next((report["values"]["counter_check"] for report in run["measured"] if "counter_check" in report.get("values", {})), {})
+    check = next((report["values"]["counter_check"] for report in run["maps"] if "counter_check" in report.get("values", {})), {})
     if check.get("counted"):
         lines += [f"The counter says {check['counted']:,} of a loop of {check['executed']:,} instructions.", ""]
     if run.get("instructions_not_counted"):

@@ -26,14 +26,17 @@ limit() { echo $(($1 * SLOWDOWN)); }
 
 # ---- The cards, see the file `cards` ----
 
-# find_cards prints the PCI addresses of all cards. `run` calls it once, for all tests.
-find_cards() {
+# find_functions VENDOR DEVICE prints the PCI addresses of all functions with these IDs, in their order on the bus.
+find_functions() {
     for function in /sys/bus/pci/devices/*; do
         read -r vendor <"$function/vendor"
         read -r device <"$function/device"
-        [ "$vendor$device" != 0x1b360x4d52 ] || echo "${function##*/}"
+        [ "$vendor$device" != "$1$2" ] || echo "${function##*/}"
     done
 }
+
+# find_cards prints the PCI addresses of all cards. `run` calls it once, for all tests.
+find_cards() { find_functions 0x1b36 0x4d52; }
 
 # card N prints the PCI address of the machine's Nth card, counted from 0.
 card() {

@@ -2,13 +2,11 @@
 
 use super::clock::Cost;
 use super::statistics::summarise;
-use super::{dma_trace, Bed, Measurement};
+use super::{marked, Bed, Measurement};
 use crate::iotlb::{Message, BATCH_BEGIN, BATCH_END};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{json, Value};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 /// What mapping many ranges costs, and how many commands the card gets for it
 ///
@@ -72,11 +70,7 @@ impl Options {
         if !self.mark {
             return self.map(bed);
         }
-        let function = dma_trace::function_of(&bed.device.name)?;
-        mark(&function)?;
-        let costs = self.map(bed)?;
-        mark(&function)?;
-        Ok(costs)
+        marked(&bed.device, || self.map(bed))
     }
 
     /// Maps everything. Returns the costs of the messages, of the end of the batch, and of both.
@@ -95,12 +89,4 @@ impl Options {
         });
         parts.map(|(messages, end)| (messages, end, whole))
     }
-}
-
-/// Makes an access to the card that nothing else makes.
-fn mark(function: &str) -> Result<()> {
-    let path = format!("/sys/bus/pci/devices/{function}/config");
-    File::open(&path)
-        .and_then(|config| config.read_exact_at(&mut [0], 0xff))
-        .with_context(|| format!("reading {path}"))
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! Measurements of what maps and resets cost, through vhost-vdpa and so on any parent. They have figures and no checks:
+//! Measurements of what maps, resets and frames cost, through vhost-vdpa and so on any parent. They have figures and no checks:
 //! what to think of a figure is for whoever compares it with another one.
 
 mod change;
 mod clock;
 mod dma_trace;
+mod frames;
 mod map;
 mod plan;
 mod reset;
@@ -23,15 +24,18 @@ use anyhow::{ensure, Context, Result};
 use clap::{Args, Subcommand};
 use plan::Plan;
 use serde_json::{json, Value};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-/// Measure what maps and resets cost, for `make bench`
+/// Measure what maps, resets and frames cost, for `make bench`
 #[derive(Subcommand)]
 pub enum Bench {
     Reset(reset::Options),
     Restart(restart::Options),
     Map(map::Options),
     Change(change::Options),
+    Frames(frames::Options),
 }
 
 impl Bench {
@@ -41,47 +45,42 @@ impl Bench {
             Self::Restart(_) => "bench-restart",
             Self::Map(_) => "bench-map",
             Self::Change(_) => "bench-change",
-        }
-    }
-
-    fn measurement(&self) -> &Measurement {
-        match self {
-            Self::Reset(options) => &options.measurement,
-            Self::Restart(options) => &options.measurement,
-            Self::Map(options) => &options.measurement,
-            Self::Change(options) => &options.measurement,
+            Self::Frames(_) => "bench-frames",
         }
     }
 
     pub fn common(&self) -> &Common {
-        &self.measurement().common
+        match self {
+            Self::Reset(options) => &options.measurement.common,
+            Self::Restart(options) => &options.measurement.common,
+            Self::Map(options) => &options.measurement.common,
+            Self::Change(options) => &options.measurement.common,
+            Self::Frames(options) => &options.common,
+        }
     }
 
-    /// Measures every size. A size that can't be measured says why, and the others go on.
     pub fn run(&self, report: &mut Report) -> Result<()> {
-        let measurement = self.measurement();
         report.value(
             "counter_check",
             json!({ "executed": clock::CHECK, "counted": clock::check() }),
         );
-        let mut cases = Vec::new();
-        for &ranges in &measurement.ranges {
-            let result = Bed::new(measurement, ranges).and_then(|bed| match self {
-                Self::Reset(_) => reset::measure(&bed, measurement),
-                Self::Restart(_) => restart::measure(&bed, measurement),
-                Self::Map(options) => options.measure(&bed),
-                Self::Change(options) => options.measure(&bed),
-            });
-            let mut case = result.unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
-            case["ranges"] = ranges.into();
-            cases.push(case);
-        }
+        let cases = match self {
+            Self::Reset(reset::Options { measurement }) => {
+                measurement.each_size(|bed| reset::measure(bed, measurement))
+            }
+            Self::Restart(restart::Options { measurement }) => {
+                measurement.each_size(|bed| restart::measure(bed, measurement))
+            }
+            Self::Map(options) => options.measurement.each_size(|bed| options.measure(bed)),
+            Self::Change(options) => options.measurement.each_size(|bed| options.measure(bed)),
+            Self::Frames(options) => options.run()?,
+        };
         report.value("cases", cases);
         Ok(())
     }
 }
 
-/// Options that all measurements have.
+/// Options that all measurements of maps have.
 #[derive(Args)]
 pub struct Measurement {
     #[command(flatten)]
@@ -98,6 +97,18 @@ pub struct Measurement {
 }
 
 impl Measurement {
+    /// Measures every size. A size that can't be measured says why, and the others go on.
+    fn each_size(&self, measure: impl Fn(&Bed) -> Result<Value>) -> Vec<Value> {
+        let case = |&ranges: &u64| {
+            let mut case = Bed::new(self, ranges)
+                .and_then(|bed| measure(&bed))
+                .unwrap_or_else(|error| json!({ "error": format!("{error:#}") }));
+            case["ranges"] = ranges.into();
+            case
+        };
+        self.ranges.iter().map(case).collect()
+    }
+
     /// Does the rounds, after one that isn't measured, and collects what they return.
     fn repeat<T>(&self, mut round: impl FnMut() -> Result<T>) -> Result<Vec<T>> {
         let end = Instant::now() + Duration::from_secs(self.seconds);
@@ -214,4 +225,20 @@ impl Bed {
     fn extents(&self) -> Result<Value> {
         Ok(json!(self.space()?.map(|space| space.extents)))
     }
+}
+
+/// Does the work between two marks in the card's log of accesses, for scripts/bench to count between: accesses to the card
+/// that nothing else makes.
+fn marked<T>(device: &Device, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let function = dma_trace::function_of(&device.name)?;
+    let path = format!("/sys/bus/pci/devices/{function}/config");
+    let mark = || {
+        File::open(&path)
+            .and_then(|config| config.read_exact_at(&mut [0], 0xff))
+            .with_context(|| format!("reading {path}"))
+    };
+    mark()?;
+    let result = work()?;
+    mark()?;
+    Ok(result)
 }

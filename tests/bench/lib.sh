@@ -1,0 +1,54 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# What both halves of the bench share in the guest. A result is a line of JSON. What can't be measured is a line, too, which
+# says why; scripts/bench makes sense of them.
+
+export SLOWDOWN=1
+# The names that the library has for the cards of the tests; there are fewer here.
+LOOP=none NETWORK=none SMALL=none POOR=none
+# shellcheck source=tests/vm/lib.sh
+. /tests/lib.sh
+rm -rf "$WORK"
+mkdir -p "$WORK"
+
+# The words after mooring.bench= on the kernel's command line, separated by commas: which parents to measure.
+# shellcheck disable=SC2034 # for those who read this file
+PARENTS=$(sed -n 's/.*mooring\.bench=\([^ ]*\).*/\1/p' /proc/cmdline | tr ',' ' ')
+
+# say TEXT prints a line for whoever watches.
+say() { echo "# $(cut -d ' ' -f 1 /proc/uptime) s: $*"; }
+
+# measure EXPERIMENT DEVICE [OPTION...] prints what the client measures, or why there is nothing.
+measure() {
+    say "$*"
+    timeout 900 mooring-vhost-client bench "$@" --json && return
+    code=$?
+    # The client says itself what went wrong, unless it didn't end by itself.
+    [ $code -le 2 ] || not_measured "$1" "$2" "the client did not end by itself (code $code)"
+}
+
+# not_measured EXPERIMENT DEVICE REASON; the reason must be able to stand in a string of JSON as it is.
+not_measured() { echo "{\"experiment\":\"bench-$1\",\"device\":\"$2\",\"error\":\"$3\"}"; }
+
+# missing DEVICE says why nothing is known of a parent: what was said is in $WORK/said.
+missing() {
+    sed 's/^/# /' "$WORK/said"
+    echo "{\"experiment\":\"bench\",\"device\":\"$1\",\"error\":\"$(tr -c 'A-Za-z0-9.,:_=/-' ' ' <"$WORK/said")\"}"
+}
+
+# load_simulator DEVICE [PARAMETER...] makes a device of vdpa_sim_net.
+load_simulator() {
+    name=$1
+    shift
+    insmod /tests/bench/vringh.ko &&
+        insmod /tests/bench/vdpa_sim.ko use_va=0 "$@" &&
+        insmod /tests/bench/vdpa_sim_net.ko &&
+        vdpa dev add name "$name" mgmtdev vdpasim_net
+}
+
+unload_simulator() {
+    for module in vdpa_sim_net vdpa_sim vringh; do
+        ! lsmod | grep -q "^$module " || rmmod $module
+    done
+}
