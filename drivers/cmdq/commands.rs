@@ -19,7 +19,6 @@ use crate::{
 };
 use kernel::prelude::*;
 use zerocopy::{
-    FromZeros,
     Immutable,
     KnownLayout, //
 };
