@@ -4,7 +4,9 @@
 //!
 //! Vector 0 belongs to the event queue. The card's queue `q` has vector `1 + q mod (n - 1)` of the `n`
 //! that the system granted. With fewer vectors than queues several queues share one, and its handler
-//! asks all of them, which virtio allows; with a single vector everything shares it.
+//! asks all of them, which virtio allows; with a single vector everything shares it. A vector of the
+//! function still needs one of a processor's, of which there are some 200 each on x86: `request_irq()`
+//! is where they run out.
 
 use crate::{
     card::Card,
@@ -20,6 +22,7 @@ use crate::{
 };
 use kernel::{
     cpumask::Cpumask,
+    device,
     irq::{
         self,
         IrqReturn,
@@ -207,27 +210,47 @@ impl irq::ThreadedHandler for EventHandler {
     }
 }
 
+/// Says what to do if there is no vector even for the events.
+pub(crate) fn explain(dev: &device::Device, error: Error) {
+    if error == ENOSPC {
+        dev_err!(
+            dev,
+            "no interrupt vector is left for events; take some from other devices, or bring more processors online\n"
+        );
+    }
+}
+
 /// The registered interrupt handlers of a function.
-#[pin_data]
 pub(crate) struct Handlers<'bound> {
-    queues: KVec<Pin<KBox<irq::Registration<'bound, QueueHandler>>>>,
-    #[pin]
-    events: irq::ThreadedRegistration<'bound, EventHandler>,
+    /// Each stays registered for as long as this lives.
+    _queues: KVec<Pin<KBox<irq::Registration<'bound, QueueHandler>>>>,
+    _events: Pin<KBox<irq::ThreadedRegistration<'bound, EventHandler>>>,
 }
 
 impl<'bound> Handlers<'bound> {
-    /// Registers a handler for every vector in `vectors`, and for the events of `card`.
+    /// Registers a handler for every vector in `vectors` that a processor has room for, and for the events of
+    /// `card`. What is left over is not used.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` if there is no memory, else what `request_irq()` fails with.
+    /// `ENOMEM` if there is no memory, `ENOSPC` if there is not even a vector for the events, else what
+    /// `request_irq()` fails with.
     pub(crate) fn new(
         vectors: &'bound pci::IrqVectorRegistration<'bound>,
         card: Arc<Card>,
-    ) -> impl PinInit<Self, Error> + 'bound {
-        pin_init::pin_init_scope(move || {
+    ) -> impl Init<Self, Error> + 'bound {
+        pin_init::init_scope(move || {
             let granted = u16::try_from(vectors.len())?;
             let mut queues = KVec::with_capacity(vectors.len(), GFP_KERNEL)?;
+
+            // Before the queues, which may take all that is left.
+            let request = irq::IrqRequest::from(vectors.index(EVENT_VECTOR.into())?);
+            let handler = EventHandler(card.clone());
+            let events = KBox::pin_init(
+                register_threaded(request, c"mooring_vdpa events", handler),
+                GFP_KERNEL,
+            )
+            .inspect_err(|&error| explain(card.dev(), error))?;
 
             for vector in 1..granted.min(card.info.num_queues.saturating_add(1)) {
                 let request = irq::IrqRequest::from(vectors.index(vector.into())?);
@@ -238,24 +261,34 @@ impl<'bound> Handlers<'bound> {
                     card: card.clone(),
                     vector,
                 };
-                queues.push(
-                    KBox::pin_init(
-                        register(request, c"mooring_vdpa queue", handler),
-                        GFP_KERNEL,
-                    )?,
-                    GFP_KERNEL,
-                )?;
+                let registration =
+                    KBox::pin_init(register(request, c"mooring_vdpa queue", handler), GFP_KERNEL);
+                match registration {
+                    Ok(registration) => queues.push(registration, GFP_KERNEL)?,
+                    // The function has the vector, but no processor has one for it. Half of them go back, because whoever comes
+                    // after this function needs some, too.
+                    Err(ENOSPC) => {
+                        queues.truncate(queues.len() / 2);
+                        dev_warn!(
+                            card.dev(),
+                            "the processors have no interrupt vector left after {}: {} queues share {}\n",
+                            vector,
+                            card.info.num_queues,
+                            queues.len().max(1)
+                        );
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             // No device exists yet, so nobody has asked for a queue's vector so far.
             card.interrupts
                 .granted
                 .store(queues.len() as u32 + 1, Relaxed);
 
-            let request = irq::IrqRequest::from(vectors.index(EVENT_VECTOR.into())?);
-            let events = register_threaded(request, c"mooring_vdpa events", EventHandler(card));
-            Ok(try_pin_init!(Self {
-                queues,
-                events <- events,
+            Ok(try_init!(Self {
+                _queues: queues,
+                _events: events,
             }))
         })
     }

@@ -296,7 +296,8 @@ impl pci::Driver for MooringDriver {
                 pci::IrqTypes::default()
                     .with(pci::IrqType::MsiX)
                     .with(pci::IrqType::Msi),
-            )?;
+            )
+            .inspect_err(|&error| msix::explain(dev, error))?;
             let vectors = KBox::pin(vectors, GFP_KERNEL)?;
 
             let card = Card::new(

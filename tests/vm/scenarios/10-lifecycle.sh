@@ -126,3 +126,35 @@ test_module_unloads_and_loads_again() {
     add life0 "$LOOP"
     vdpa dev del life0
 }
+
+# interrupts prints how many all cards have raised.
+interrupts() { awk '/mooring_vdpa/ { sum += $2 } END { print sum + 0 }' /proc/interrupts; }
+
+more_interrupts() { [ "$(interrupts)" -gt "$before" ]; }
+
+test_queues_share_what_vectors_the_processors_have() {
+    # One processor has not enough for all cards: the first ones get theirs, one shares what is left, and others may get none.
+    unload
+    trap 'echo 1 >/sys/devices/system/cpu/cpu1/online' EXIT
+    echo 0 >/sys/devices/system/cpu/cpu1/online
+    expect_log 'the processors have no interrupt vector left after [0-9]+: [0-9]+ queues share [0-9]+'
+    allow_log 'no interrupt vector is left for events|probe with driver mooring_vdpa failed with error -28'
+    load
+    for handle in "$LOOP" "$NETWORK" "$SMALL"; do
+        contains "the management devices" "$(vdpa mgmtdev show)" "$handle"
+    done
+    handle=pci/$(dmesg | sed -n 's/.* mooring_vdpa \(.*\): the processors have no interrupt vector left.*/\1/p' | tail -n 1)
+    add l0 "$handle" mac 02:00:00:00:01:10
+    bind l0 virtio_vdpa
+    within 10 has_interface l0
+    ip link set "$(interface l0)" up
+    before=$(interrupts)
+    # Nobody answers; the card's network is a loop, so the frame comes back with an interrupt.
+    ping -q -c 1 -w 1 -b -I "$(interface l0)" 255.255.255.255 || true
+    within 5 more_interrupts
+    clean_up
+    unload
+    echo 1 >/sys/devices/system/cpu/cpu1/online
+    load
+    contains "the management devices" "$(vdpa mgmtdev show)" "$POOR"
+}
