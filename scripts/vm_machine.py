@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -49,8 +50,10 @@ def lines_until(stream, deadline):
 class Machine:
     """A context: entering starts the models and QEMU, leaving ends what still runs."""
 
-    def __init__(self, *, cards, accel, memory, cpus, program, platform_iommu, append, qemu_args, logs, sockets, initramfs=INITRAMFS):
+    def __init__(self, *, cards, accel, memory, cpus, program, platform_iommu, append, qemu_args, logs, sockets, slot=None, initramfs=INITRAMFS):
         self.cards = cards
+        # Arguments to the model of a card that is not there at first: the guest asks for it to be plugged in, see slot().
+        self.slot_card = slot
         self.accel = accel
         self.memory = memory
         self.cpus = cpus
@@ -70,7 +73,7 @@ class Machine:
             if not os.path.exists(needed):
                 raise SetupError(f"{needed} is missing. Run: make guest; and run this in the build root: scripts/enter scripts/vm")
         try:
-            for number, arguments in enumerate(self.cards):
+            for number, arguments in enumerate([*self.cards, *([self.slot_card] if self.slot_card else [])]):
                 self._start_model(number, arguments)
             self._start_qemu()
         except BaseException:
@@ -110,18 +113,54 @@ class Machine:
     def _socket(self, number):
         return self.sockets / f"card{number}"
 
+    def _qmp_socket(self):
+        return self.sockets / "qmp"
+
+    def _device(self, number):
+        # QEMU gives a model 5 s to answer by default, which is little on a busy machine.
+        return {"driver": "vfio-user-pci", "id": f"card{number}", "socket": {"type": "unix", "path": str(self._socket(number))}, "x-msg-timeout": 30000}
+
+    def slot(self, word):
+        """Plugs the card of the slot in, or asks the guest to let it go, as the attention button does: plug or unplug."""
+        number = len(self.cards)
+        commands = {
+            "plug": ("device_add", self._device(number) | {"bus": "hotplug0"}),
+            "unplug": ("device_del", {"id": f"card{number}"}),
+        }
+        command, arguments = commands[word]
+        deadline = time.monotonic() + 20 * SLOWDOWN
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(20 * SLOWDOWN)
+            client.connect(str(self._qmp_socket()))
+            with client.makefile("rw") as monitor:
+                self._ask(monitor, "qmp_capabilities", {})
+                # The guest is done with a card that was unplugged before the machine is.
+                while (error := self._ask(monitor, command, arguments)) and "Duplicate" in error and time.monotonic() < deadline:
+                    time.sleep(0.1)
+        if error:
+            self.problems.append(f"QEMU refused to {word} the card: {error}")
+
+    @staticmethod
+    def _ask(monitor, command, arguments):
+        """Has QEMU execute a command of its monitor. Returns what it says against it, or None."""
+        monitor.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        monitor.flush()
+        # The greeting and events come in between.
+        answer = next(answer for line in monitor if {"return", "error"} & (answer := json.loads(line)).keys())
+        return answer["error"]["desc"] if "error" in answer else None
+
     def _start_model(self, number, arguments):
         log_path = self.logs / f"sim{number}.log"
-        socket = self._socket(number)
-        socket.unlink(missing_ok=True)
+        path = self._socket(number)
+        path.unlink(missing_ok=True)
         with open(log_path, "w") as log:
             model = subprocess.Popen(
-                [SIM, "--socket", str(socket), *arguments],
+                [SIM, "--socket", str(path), *arguments],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.logs, start_new_session=True,
             )
         self.models.append(model)
         deadline = time.monotonic() + 10
-        while not socket.exists():
+        while not path.exists():
             if model.poll() is not None or time.monotonic() > deadline:
                 said = log_path.read_text(errors="replace")[-2000:]
                 raise SetupError(f"mooring-sim {' '.join(arguments)} did not open its socket; it said:\n{said}")
@@ -143,8 +182,11 @@ class Machine:
             # Before the devices behind it. In caching mode the guest tells of every new mapping, which the model needs to see.
             command += ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"]
         for number in range(len(self.cards)):
-            socket = {"type": "unix", "path": str(self._socket(number))}
-            command += ["-device", json.dumps({"driver": "vfio-user-pci", "id": f"card{number}", "socket": socket})]
+            command += ["-device", json.dumps(self._device(number))]
+        if self.slot_card:
+            # Hot-plug as on a real board, by the port's own registers, and not by ACPI.
+            command += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off", "-device", "pcie-root-port,id=hotplug0,chassis=1,slot=1",
+                        "-qmp", f"unix:{self._qmp_socket()},server=on,wait=off"]
         command += self.qemu_args
         (self.logs / "qemu.cmd").write_text(" ".join(command) + "\n")
         with open(self.logs / "qemu.log", "w") as log:

@@ -308,7 +308,8 @@ impl Options {
     }
 }
 
-fn send(nic: &mut Nic, buffer: Buffer) -> Result<()> {
+/// Sends one buffer as it is.
+pub(super) fn send(nic: &mut Nic, buffer: Buffer) -> Result<()> {
     let head = nic.transmit.ring.reserve().context("no free descriptor")?;
     nic.transmit.ring.add(nic.memory, head, &[buffer])?;
     nic.transmit.kick(nic.memory)

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
+use super::fault::send;
 use super::{check_traffic, driver_memory, setup};
 use crate::device::Device;
 use crate::memory::Memory;
-use crate::nic::Nic;
+use crate::nic::{Nic, AREA_SIZE};
 use crate::output::Report;
+use crate::ring::Buffer;
 use crate::{events, Common};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Open the device, start it, and hold it until standard input ends or the time is over
 ///
-/// Prints the line "ready" once the device runs. A line of standard input that says reset, busy-reset, frames or suspend has
-/// it do that, and answer with a line.
+/// Prints the line "ready" once the device runs. A line of standard input that says reset, busy-reset, frames, suspend, fault
+/// or load has it do that, and answer with a line.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -54,6 +56,10 @@ enum Step {
     Frames,
     /// Ask for a suspend: "suspend: EOPNOTSUPP", "suspend: ok" or the error's number.
     Suspend,
+    /// Have the device read where nothing is mapped: "fault: status 0x4f".
+    Fault,
+    /// From now on, send frames around whenever there is nothing else to do: "load: 16 of 16".
+    Load,
 }
 
 impl Step {
@@ -63,9 +69,21 @@ impl Step {
             "busy-reset" => Some(Self::BusyReset),
             "frames" => Some(Self::Frames),
             "suspend" => Some(Self::Suspend),
+            "fault" => Some(Self::Fault),
+            "load" => Some(Self::Load),
             _ => None,
         }
     }
+}
+
+/// An open device, and what it is doing.
+struct Holder<'a> {
+    common: &'a Common,
+    device: &'a Device,
+    memory: &'a Memory,
+    nic: Option<Nic<'a>>,
+    suspended: bool,
+    loaded: bool,
 }
 
 impl Options {
@@ -73,35 +91,36 @@ impl Options {
         let common = &self.common;
         let device = Device::open(&common.device, common.foreign || self.persist)?;
         let memory = driver_memory(common)?;
+        let mut holder = Holder {
+            common,
+            device: &device,
+            memory: &memory,
+            nic: None,
+            suspended: false,
+            loaded: false,
+        };
         if self.idle {
-            self.wait(|word| Ok(format!("{word}: the device is only open")))?;
-            return Ok(());
+            return holder.wait(self.seconds);
         }
         device.map(&memory, 0, true)?;
         let mut nic = if self.allow_trouble {
             // It may come before the status is read.
             let nic = Nic::prepare(&device, &memory, setup(common), common.limit())?;
             nic.try_start()?;
-            Some(nic)
+            nic
         } else {
-            Some(Nic::start(&device, &memory, setup(common), common.limit())?)
+            Nic::start(&device, &memory, setup(common), common.limit())?
         };
-        if let (Some(nic), true) = (&mut nic, self.frames > 0) {
+        if self.frames > 0 {
             let traffic = nic.loopback(self.frames)?;
             check_traffic(report, "frames came back", &traffic, self.frames);
         }
-        let mut told = false;
-        let mut suspended = false;
-        self.wait(|word| {
-            let Some(step) = Step::of(word) else {
-                return Ok(format!("{word}: unknown"));
-            };
-            let said = self.carry_out(&device, &memory, &mut nic, &mut suspended, step)?;
-            Ok(format!("{word}: {said}"))
-        })?;
-        if let Some(nic) = &nic {
-            told = events::wait(&[&nic.config_call], Duration::ZERO)?[0] > 0;
-        }
+        holder.nic = Some(nic);
+        holder.wait(self.seconds)?;
+        let told = match &holder.nic {
+            Some(nic) => events::wait(&[&nic.config_call], Duration::ZERO)?[0] > 0,
+            None => false,
+        };
         if !self.allow_trouble {
             report.check_same(
                 "the config event was signalled as expected",
@@ -122,48 +141,32 @@ impl Options {
         }
         Ok(())
     }
+}
 
-    fn carry_out<'a>(
-        &self,
-        device: &'a Device,
-        memory: &'a Memory,
-        nic: &mut Option<Nic<'a>>,
-        suspended: &mut bool,
-        step: Step,
-    ) -> Result<String> {
+impl Holder<'_> {
+    fn carry_out(&mut self, step: Step) -> Result<String> {
         match step {
             Step::Reset | Step::BusyReset => {
-                if let (Step::BusyReset, Some(nic)) = (step, nic.as_mut()) {
+                if let (Step::BusyReset, Some(nic)) = (step, self.nic.as_mut()) {
                     let frames = nic.new_run();
                     for sequence in 0..64 {
                         nic.queue_frame(&frames.make(sequence))?;
                     }
-                    nic.transmit.kick(memory)?;
+                    nic.transmit.kick(self.memory)?;
                 }
-                device.reset()?;
-                *nic = None;
-                *suspended = false;
-                Ok(format!("status {:#x}", device.status()?))
+                self.device.reset()?;
+                self.nic = None;
+                self.suspended = false;
+                Ok(format!("status {:#x}", self.device.status()?))
             }
-            Step::Frames => {
-                if std::mem::take(suspended) {
-                    device.resume().context("resuming")?;
-                }
-                let nic = match nic {
-                    Some(nic) => nic,
-                    None => nic.insert(Nic::start(
-                        device,
-                        memory,
-                        setup(&self.common),
-                        self.common.limit(),
-                    )?),
-                };
-                let traffic = nic.loopback(16)?;
-                Ok(format!("{} of 16", traffic.received))
+            Step::Frames => self.frames(),
+            Step::Load => {
+                self.loaded = true;
+                self.frames()
             }
-            Step::Suspend => Ok(match device.suspend() {
+            Step::Suspend => Ok(match self.device.suspend() {
                 Ok(()) => {
-                    *suspended = true;
+                    self.suspended = true;
                     "ok".to_string()
                 }
                 Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
@@ -171,14 +174,50 @@ impl Options {
                 }
                 Err(error) => error.to_string(),
             }),
+            Step::Fault => {
+                let nic = self.nic.as_mut().context("the device is only open")?;
+                let unmapped = Buffer {
+                    iova: self.common.iova + AREA_SIZE + 0x100_0000,
+                    length: 100,
+                    writable: false,
+                };
+                send(nic, unmapped)?;
+                events::wait(&[&nic.config_call], self.common.limit())?;
+                Ok(format!("status {:#x}", self.device.status()?))
+            }
+        }
+    }
+
+    /// Sends frames around, on a device that is started or resumed if need be.
+    fn frames(&mut self) -> Result<String> {
+        if std::mem::take(&mut self.suspended) {
+            self.device.resume().context("resuming")?;
+        }
+        let nic = match &mut self.nic {
+            Some(nic) => nic,
+            none => none.insert(Nic::start(
+                self.device,
+                self.memory,
+                setup(self.common),
+                self.common.limit(),
+            )?),
+        };
+        let traffic = nic.loopback(16)?;
+        Ok(format!("{} of 16", traffic.received))
+    }
+
+    fn answer(&mut self, word: &str) -> Result<String> {
+        match Step::of(word) {
+            Some(step) => self.carry_out(step),
+            None => Ok("unknown".to_string()),
         }
     }
 
     /// Answers what standard input asks for, until it ends or the time is over.
-    fn wait(&self, mut answer: impl FnMut(&str) -> Result<String>) -> Result<()> {
+    fn wait(&mut self, seconds: u64) -> Result<()> {
         println!("ready");
         std::io::stdout().flush()?;
-        let end = Instant::now() + Duration::from_secs(self.seconds);
+        let end = Instant::now() + Duration::from_secs(seconds);
         let input = std::io::stdin();
         let mut bytes = [0; 64];
         let mut line = String::new();
@@ -188,8 +227,16 @@ impl Options {
                 events: libc::POLLIN,
                 revents: 0,
             };
+            let milliseconds = if self.loaded {
+                0
+            } else {
+                left.as_millis() as i32
+            };
             // SAFETY: one valid structure, and its count.
-            if unsafe { libc::poll(&mut descriptor, 1, left.as_millis() as i32) } <= 0 {
+            if unsafe { libc::poll(&mut descriptor, 1, milliseconds) } <= 0 {
+                if self.loaded {
+                    self.frames()?;
+                }
                 continue;
             }
             // Past the buffer of the standard library, which poll() doesn't see.
@@ -201,7 +248,7 @@ impl Options {
             }
             line.push_str(&String::from_utf8_lossy(&bytes[..count as usize]));
             while let Some((word, rest)) = line.split_once('\n') {
-                println!("{}", answer(word)?);
+                println!("{word}: {}", self.answer(word)?);
                 std::io::stdout().flush()?;
                 line = rest.to_string();
             }
