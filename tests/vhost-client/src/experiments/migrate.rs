@@ -46,6 +46,12 @@ struct Flow {
     traffic: Traffic,
 }
 
+/// The other end of the network, which never stops, and what it sends.
+struct Peer<'a> {
+    nic: Nic<'a>,
+    back: Flow,
+}
+
 impl Options {
     pub fn run(&self, report: &mut Report) -> Result<()> {
         let common = &self.common;
@@ -63,14 +69,17 @@ impl Options {
 
         let mut mover = Nic::start(&devices[0], &memory, setup(common), common.limit())?;
         let mut peer = match &peer {
-            Some(peer) => {
-                peer.map(&peer_memory, 0, true)?;
-                Some(Nic::start(
-                    peer,
-                    &peer_memory,
-                    setup(common),
-                    common.limit(),
-                )?)
+            Some(device) => {
+                device.map(&peer_memory, 0, true)?;
+                let mut nic = Nic::start(device, &peer_memory, setup(common), common.limit())?;
+                let back = Flow {
+                    frames: nic.new_run(),
+                    traffic: Traffic {
+                        may_lose: true,
+                        ..Traffic::default()
+                    },
+                };
+                Some(Peer { nic, back })
             }
             None => None,
         };
@@ -82,17 +91,9 @@ impl Options {
                 ..Traffic::default()
             },
         };
-        let mut back = peer.as_mut().map(|peer| Flow {
-            frames: peer.new_run(),
-            traffic: Traffic {
-                may_lose: true,
-                ..Traffic::default()
-            },
-        });
-
         let mut waiting = 0;
         for step in 0..=self.moves {
-            self.exchange(&mut mover, &mut peer, &mut out, &mut back)?;
+            self.exchange(&mut mover, &mut peer, &mut out)?;
             if step == self.moves || out.traffic.problem.is_some() {
                 break;
             }
@@ -104,12 +105,12 @@ impl Options {
             let to = &devices[(step as usize + 1) % 2];
             self.carry_over(report, &mut mover, &memory, to, step)?;
         }
-        self.settle(&mut mover, &mut peer, &mut out, &mut back)?;
-        self.judge(report, &mover, &out, &back, waiting);
+        self.settle(&mut mover, &mut peer, &mut out)?;
+        self.judge(report, &mover, &out, peer.as_ref(), waiting);
         if let Some(before) = before {
             let after = counters(common, &devices)?.context("no counters")?;
-            let arrived = match &back {
-                Some(back) => delivered(&back.traffic),
+            let arrived = match &peer {
+                Some(peer) => delivered(&peer.back.traffic),
                 None => delivered(&out.traffic),
             };
             let moved = |name| after[name] - before[name];
@@ -125,13 +126,7 @@ impl Options {
     }
 
     /// Sends frames both ways, and takes what comes.
-    fn exchange(
-        &self,
-        mover: &mut Nic,
-        peer: &mut Option<Nic>,
-        out: &mut Flow,
-        back: &mut Option<Flow>,
-    ) -> Result<()> {
+    fn exchange(&self, mover: &mut Nic, peer: &mut Option<Peer>, out: &mut Flow) -> Result<()> {
         let goal = out.traffic.sent + FRAMES;
         let end = Instant::now() + self.common.limit();
         while out.traffic.sent < goal && out.traffic.problem.is_none() {
@@ -146,13 +141,13 @@ impl Options {
                 mover.transmit.kick(mover.memory)?;
                 progress = true;
             }
-            if let (Some(peer), Some(back)) = (peer.as_mut(), back.as_mut()) {
-                if (peer.transmit.ring.outstanding() as u32) < WINDOW && send(peer, back)? {
-                    peer.transmit.kick(peer.memory)?;
+            if let Some(Peer { nic, back }) = peer {
+                if (nic.transmit.ring.outstanding() as u32) < WINDOW && send(nic, back)? {
+                    nic.transmit.kick(nic.memory)?;
                     progress = true;
                 }
             }
-            progress |= collect(mover, peer, out, back)?;
+            progress |= collect(mover, peer, out)?;
             if !progress {
                 std::thread::sleep(Duration::from_micros(200));
             }
@@ -162,24 +157,18 @@ impl Options {
     }
 
     /// Waits until everything has been sent and, where nothing can be lost, has arrived.
-    fn settle(
-        &self,
-        mover: &mut Nic,
-        peer: &mut Option<Nic>,
-        out: &mut Flow,
-        back: &mut Option<Flow>,
-    ) -> Result<()> {
+    fn settle(&self, mover: &mut Nic, peer: &mut Option<Peer>, out: &mut Flow) -> Result<()> {
         let end = Instant::now() + self.common.limit();
         let mut quiet = Instant::now();
         mover.transmit.kick(mover.memory)?;
         loop {
-            if collect(mover, peer, out, back)? {
+            if collect(mover, peer, out)? {
                 quiet = Instant::now();
             }
             let sent = mover.transmit.ring.outstanding() == 0
                 && peer
                     .as_ref()
-                    .is_none_or(|peer| peer.transmit.ring.outstanding() == 0);
+                    .is_none_or(|peer| peer.nic.transmit.ring.outstanding() == 0);
             let arrived = peer.is_none() || out.traffic.received == out.traffic.sent;
             if sent && arrived && quiet.elapsed() > 5 * QUIET {
                 return Ok(());
@@ -240,7 +229,7 @@ impl Options {
         report: &mut Report,
         mover: &Nic,
         out: &Flow,
-        back: &Option<Flow>,
+        peer: Option<&Peer>,
         waiting: u32,
     ) {
         report.check(
@@ -251,7 +240,7 @@ impl Options {
             out.traffic.problem.is_none(),
             out.traffic.describe(),
         );
-        if let Some(back) = back {
+        if let Some(Peer { back, .. }) = peer {
             report.check_same("frames that were sent and are missing", out.traffic.lost, 0);
             report.check_same(
                 "frames that arrived of those that were sent",
@@ -297,18 +286,13 @@ fn send(nic: &mut Nic, flow: &mut Flow) -> Result<bool> {
 }
 
 /// Takes what both devices gave back. False if that was nothing.
-fn collect(
-    mover: &mut Nic,
-    peer: &mut Option<Nic>,
-    out: &mut Flow,
-    back: &mut Option<Flow>,
-) -> Result<bool> {
-    match (peer, back) {
-        (Some(peer), Some(back)) => {
-            let there = peer.collect(&out.frames, &mut out.traffic)?;
+fn collect(mover: &mut Nic, peer: &mut Option<Peer>, out: &mut Flow) -> Result<bool> {
+    match peer {
+        Some(Peer { nic, back }) => {
+            let there = nic.collect(&out.frames, &mut out.traffic)?;
             Ok(mover.collect(&back.frames, &mut back.traffic)? | there)
         }
-        _ => mover.collect(&out.frames, &mut out.traffic),
+        None => mover.collect(&out.frames, &mut out.traffic),
     }
 }
 
