@@ -9,12 +9,12 @@
 //! 1. a device's files in debugfs (`NetVdpa::files`), whose readers take what follows;
 //! 2. a device's virtio state (`NetDevice::state`), of one device at a time, or the rings of its bounce pool
 //!    (`Bounce::rings`); nobody takes both;
-//! 3. address spaces (`NetDevice::spaces`), two of a device in the order of their numbers, or a MAC address
-//!    (`NetDevice::mac`);
+//! 3. address spaces (`NetDevice::spaces`), two of a device in the order of their numbers;
 //! 4. the command queue or the event queue ([`Card`]);
 //! 5. the list of devices ([`Card`]), or, inside the event queue, what is known of a device's faults
 //!    (`Faults::last`, `Faults::notifier`);
-//! 6. spinlocks, each alone: the interrupt table, the abstraction's callbacks, the places of a bounce pool (`Bounce::pool`).
+//! 6. spinlocks, each alone: what the card changes in a configuration space (`NetDevice::changing`), the interrupt table,
+//!    the abstraction's callbacks, the places of a bounce pool (`Bounce::pool`).
 //!
 //! # Health
 //!

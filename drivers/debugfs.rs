@@ -11,6 +11,9 @@
 //!   about them, `card_lost_events` for events of any kind and of any device that the card had no room for, and the last fault
 //!   of which there was an event.
 //!
+//! - `link`: `up` or `down`, as the owner of a network device sees it. Writing `down` takes the link down, `up` lets it come
+//!   up if the card's uplink has a carrier; the owner learns of both.
+//!
 //! Reading any of them is no IOMMU command, and changes nothing.
 
 pub(crate) mod dump;
@@ -26,7 +29,8 @@ use crate::{
 };
 use io::{
     Contents,
-    Dir, //
+    Dir,
+    Setting, //
 };
 use kernel::{
     fmt,
@@ -65,6 +69,14 @@ impl Files {
                 GFP_KERNEL,
             )?;
         }
+        let link = KBox::new(Link(device.clone()), GFP_KERNEL)?;
+        files.push(
+            (
+                CString::try_from_fmt(fmt!("link"))?,
+                Contents::Setting(link),
+            ),
+            GFP_KERNEL,
+        )?;
         // Only those of the card: the platform's domain can't be asked what it holds.
         for asid in (0..device.num_spaces()).filter(|asid| device.space(*asid).is_ok()) {
             let list = dump::Dump::new(device.clone(), asid);
@@ -75,6 +87,29 @@ impl Files {
         Ok(Self {
             _dir: Dir::new(name, files),
         })
+    }
+}
+
+/// The link of a device.
+struct Link(Arc<NetDevice>);
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0.is_link_up() {
+            true => "up\n",
+            false => "down\n",
+        })
+    }
+}
+
+impl Setting for Link {
+    fn set(&self, text: &[u8]) -> Result {
+        let up = match text.trim_ascii() {
+            b"up" => true,
+            b"down" => false,
+            _ => return Err(EINVAL),
+        };
+        Ok(self.0.set_link(up)?)
     }
 }
 

@@ -44,9 +44,6 @@ use kernel::{
 const MTU: core::ops::RangeInclusive<u16> = 68..=u16::MAX;
 
 /// Features that this driver can offer. Each device offers those of them that the card has.
-///
-/// The card lets a guest change its MAC address through the control queue (`VIRTIO_NET_F_CTRL_MAC_ADDR`), but
-/// doesn't tell the driver, whose configuration space would go on showing the old one.
 pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_F_ACCESS_PLATFORM)
     | (1 << VIRTIO_F_ORDER_PLATFORM)
@@ -60,6 +57,21 @@ pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_NET_F_STATUS)
     | (1 << VIRTIO_NET_F_CTRL_VQ)
     | (1 << VIRTIO_NET_F_CTRL_RX)
+    | (1 << VIRTIO_NET_F_CTRL_RX_EXTRA)
+    | (1 << VIRTIO_NET_F_CTRL_VLAN)
+    | (1 << VIRTIO_NET_F_CTRL_MAC_ADDR)
+    | (1 << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
+    | (1 << VIRTIO_NET_F_GUEST_ANNOUNCE)
+    | (1 << VIRTIO_NET_F_CSUM)
+    | (1 << VIRTIO_NET_F_GUEST_CSUM)
+    | (1 << VIRTIO_NET_F_GUEST_ECN)
+    | (1 << VIRTIO_NET_F_GUEST_TSO4)
+    | (1 << VIRTIO_NET_F_GUEST_TSO6)
+    | (1 << VIRTIO_NET_F_HOST_ECN)
+    | (1 << VIRTIO_NET_F_HOST_TSO4)
+    | (1 << VIRTIO_NET_F_HOST_TSO6)
+    | (1 << VIRTIO_NET_F_MRG_RXBUF)
+    | (1 << VIRTIO_NET_F_SPEED_DUPLEX)
     | (1 << VIRTIO_NET_F_MQ);
 
 /// The operations that a device doesn't have. See `docs/architecture.md` for why.

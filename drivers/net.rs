@@ -46,7 +46,7 @@ use crate::{
 };
 use faults::Faults;
 use kernel::{
-    fmt, new_mutex,
+    fmt, new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -54,7 +54,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        Mutex, //
+        Mutex,
+        SpinLock, //
     },
 };
 
@@ -144,12 +145,10 @@ pub(crate) struct NetDevice {
     /// once destroyed. If two are locked at a time, then in the order of their numbers. Empty on a card
     /// without an IOMMU.
     spaces: KVec<Pin<KBox<Mutex<Option<AddressSpace>>>>>,
-    /// MAC address, which management may change.
+    /// What the card changes in the configuration space.
     #[pin]
-    mac: Mutex<[u8; 6]>,
+    changing: SpinLock<config::Changing>,
     needs_reset: Atomic<bool>,
-    link_up: Atomic<bool>,
-    generation: Atomic<u32>,
     #[pin]
     faults: Faults,
     /// Lines in the log about what the owner does wrong, which it can cause at will.
@@ -299,10 +298,11 @@ impl NetDevice {
                     "NetDevice::state"
                 ),
                 spaces,
-                mac <- new_mutex!(created.mac, "NetDevice::mac"),
+                changing <- new_spinlock!(
+                    config::Changing::new(created.mac),
+                    "NetDevice::changing"
+                ),
                 needs_reset: Atomic::new(false),
-                link_up: Atomic::new(true),
-                generation: Atomic::new(0),
                 faults <- Faults::new(),
                 complaints: Limit::new(),
                 alarms: Limit::new(),
@@ -312,7 +312,11 @@ impl NetDevice {
 
         let result = device
             .create_spaces()
-            .and_then(|()| card.add_device(device.clone()));
+            .and_then(|()| card.add_device(device.clone()))
+            .and_then(|()| device.ask_status());
+        if result.is_err() {
+            card.remove_device(device.number);
+        }
         if result.is_err() {
             device.destroy_spaces();
         }
@@ -435,16 +439,25 @@ impl NetDevice {
         }
     }
 
-    /// Changes the MAC address, on the card and in the configuration space, and tells the owner to read that again.
+    /// Changes the MAC address, on the card and, by what it then tells, in the configuration space.
     pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), CommandError> {
-        {
-            let mut current = self.mac.lock();
+        commands::net_set_mac(&self.card, self.number, mac)?;
+        self.card.take_events();
+        Ok(())
+    }
 
-            commands::net_set_mac(&self.card, self.number, mac)?;
-            *current = mac;
-            self.generation.fetch_add(1, Relaxed);
-        }
-        self.callbacks.call_config();
+    /// Takes the link down, or lets it come up if the card's uplink has a carrier. The owner learns of it.
+    pub(crate) fn set_link(&self, up: bool) -> Result<(), CommandError> {
+        commands::net_set_link(&self.card, self.number, up)?;
+        self.card.take_events();
+        Ok(())
+    }
+
+    /// Has the card tell how the link is.
+    fn ask_status(&self) -> Result {
+        commands::net_tell(&self.card, self.number)?;
+        // The card has posted the answer before it completed the command.
+        self.card.take_events();
         Ok(())
     }
 
@@ -456,11 +469,8 @@ impl NetDevice {
     /// Takes what the card tells about this device. Runs in the event interrupt's thread.
     pub(crate) fn handle_event(&self, kind: EventKind, event: &wire::Event) {
         match kind {
-            EventKind::LinkChanged => {
-                self.link_up.store(event.detail.get() == 1, Relaxed);
-                self.generation.fetch_add(1, Relaxed);
-                self.callbacks.call_config();
-            }
+            EventKind::NetStatusChanged => self.status_changed(event),
+            EventKind::MacChanged => self.mac_changed(event),
             EventKind::IommuFault => {
                 self.faults
                     .report(self.card.dev(), self.number, event.into());

@@ -180,6 +180,28 @@ pub(crate) fn net_set_mac(card: &Card, device: u16, mac: [u8; 6]) -> Result<(), 
     Ok(())
 }
 
+/// Takes the link of a network device down, or lets it come up.
+pub(crate) fn net_set_link(card: &Card, device: u16, up: bool) -> Result<(), CommandError> {
+    let arguments = wire::NetSetLink {
+        up: u16::from(up).into(),
+    };
+
+    card.execute(
+        Opcode::NetSetLink,
+        device,
+        arguments.as_bytes(),
+        Payload::None,
+    )?;
+    Ok(())
+}
+
+/// Has the card post events with the status and the MAC address of a network device, before it completes the command if
+/// there is room.
+pub(crate) fn net_tell(card: &Card, device: u16) -> Result<(), CommandError> {
+    card.execute(Opcode::NetTell, device, &[], Payload::None)?;
+    Ok(())
+}
+
 /// Takes an address space from the card's pool.
 pub(crate) fn address_space_create(
     card: &Card,

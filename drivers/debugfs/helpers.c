@@ -16,6 +16,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
+#include <linux/uaccess.h>
 
 #include "helpers.h"
 
@@ -86,6 +87,31 @@ static const struct file_operations lines_fops = {
 	.release = lines_release,
 };
 
+/* A file that says how something is set, and sets it when it is written. */
+static ssize_t setting_write(struct file *file, const char __user *from, size_t len, loff_t *pos)
+{
+	struct seq_file *seq = file->private_data;
+	char text[16];
+	int ret;
+
+	if (len > sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, from, len))
+		return -EFAULT;
+
+	ret = mooring_debugfs_set(seq->private, text, len);
+	return ret ? ret : len;
+}
+
+static const struct file_operations setting_fops = {
+	.owner = THIS_MODULE,
+	.open = mooring_debugfs_open,
+	.read = seq_read,
+	.write = setting_write,
+	.llseek = seq_lseek,
+	.release = single_release,
+};
+
 /* Returns an error pointer on failure, which the other functions take too, and do nothing with. */
 struct dentry *mooring_helper_debugfs_create_dir(const char *name)
 {
@@ -101,12 +127,22 @@ struct dentry *mooring_helper_debugfs_create_dir(const char *name)
 }
 
 /*
- * The contents are what mooring_debugfs_show() gets as the seq_file's private data, or, if they are lines,
- * mooring_debugfs_lines_new() as its argument. They have to stay where they are until the directory was removed.
+ * The contents are what mooring_debugfs_show() and mooring_debugfs_set() get as the seq_file's private data, or, if they are
+ * lines, mooring_debugfs_lines_new() as its argument. They have to stay where they are until the directory was removed.
  */
-void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents, bool lines)
+void mooring_helper_debugfs_create_file(struct dentry *dir, const char *name, void *contents,
+					enum mooring_debugfs_kind kind)
 {
-	debugfs_create_file(name, 0400, dir, contents, lines ? &lines_fops : &mooring_debugfs_fops);
+	switch (kind) {
+	case MOORING_DEBUGFS_LINES:
+		debugfs_create_file(name, 0400, dir, contents, &lines_fops);
+		break;
+	case MOORING_DEBUGFS_SETTING:
+		debugfs_create_file(name, 0600, dir, contents, &setting_fops);
+		break;
+	default:
+		debugfs_create_file(name, 0400, dir, contents, &mooring_debugfs_fops);
+	}
 }
 
 /* To be called once for each directory, even if it could not be made. Waits for all who read its files. */

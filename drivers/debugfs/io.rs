@@ -6,6 +6,7 @@
 
 use kernel::{
     bindings,
+    error::from_result,
     fmt,
     prelude::*,
     seq_file::SeqFile,
@@ -22,7 +23,7 @@ unsafe extern "C" {
         dir: *mut bindings::dentry,
         name: *const c_char,
         contents: *mut c_void,
-        lines: bool,
+        kind: c_uint,
     );
     fn mooring_helper_debugfs_remove_dir(dir: *mut bindings::dentry);
 }
@@ -47,12 +48,35 @@ pub(crate) trait Reader: Send {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
+/// Something that can be set.
+pub(super) trait Setting: fmt::Display + Send + Sync {
+    /// Sets it to what was written, which is at most 16 bytes of anything. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if that makes no sense.
+    fn set(&self, text: &[u8]) -> Result;
+}
+
 /// What a file says. Several readers may ask at once.
 pub(super) enum Contents {
     /// Written anew each time it is read, and more than once if the text is longer than the buffer was.
     Whole(KBox<dyn fmt::Display + Send + Sync>),
     /// Written line by line.
     Lines(KBox<dyn Lines>),
+    /// As the first, and can be set.
+    Setting(KBox<dyn Setting>),
+}
+
+impl Contents {
+    /// The number that helpers.h has for the kind.
+    fn kind(&self) -> c_uint {
+        match self {
+            Self::Whole(_) => 0,
+            Self::Lines(_) => 1,
+            Self::Setting(_) => 2,
+        }
+    }
 }
 
 /// A file's name and contents.
@@ -67,7 +91,7 @@ pub(super) type File = (CString, Contents);
 ///
 /// - `dir` was returned by `mooring_helper_debugfs_create_dir()` and has not been removed.
 /// - The private data of each file in it points to the [`Contents`] of an element of `files`, which doesn't
-///   change, and the file was made with `lines` exactly if they are [`Contents::Lines`].
+///   change, and the file was made with their [`Contents::kind()`].
 pub(super) struct Dir {
     dir: *mut bindings::dentry,
     files: KVec<File>,
@@ -90,7 +114,7 @@ impl Dir {
         };
 
         for (name, contents) in dir.files.iter() {
-            let lines = matches!(contents, Contents::Lines(_));
+            let kind = contents.kind();
             // The functions below, to which it goes, make only shared references of it.
             let contents = core::ptr::from_ref(contents).cast_mut().cast();
             // SAFETY: By the type invariant, the directory has not been removed. `name` is a C string,
@@ -98,9 +122,9 @@ impl Dir {
             // only after `Dir::drop()` has removed the directory; its elements stay in place when the vector
             // is moved. Nobody has an exclusive reference to it until then.
             //
-            // INVARIANT: `contents` is in an element of `files`, and `lines` says which it is.
+            // INVARIANT: `contents` is in an element of `files`, and `kind` is its kind.
             unsafe {
-                mooring_helper_debugfs_create_file(dir.dir, name.as_char_ptr(), contents, lines)
+                mooring_helper_debugfs_create_file(dir.dir, name.as_char_ptr(), contents, kind)
             };
         }
         dir
@@ -133,10 +157,36 @@ unsafe extern "C" fn mooring_debugfs_show(
     // SAFETY: By the safety requirements.
     let seq = unsafe { SeqFile::from_raw(seq) };
 
-    if let Contents::Whole(contents) = contents {
-        seq_print!(seq, "{}", &**contents);
+    match contents {
+        Contents::Whole(contents) => seq_print!(seq, "{}", &**contents),
+        Contents::Setting(setting) => seq_print!(seq, "{}", &**setting),
+        Contents::Lines(_) => {}
     }
     0
+}
+
+/// Sets what a file is about. The operations of a file made by `mooring_helper_debugfs_create_file()` call this for
+/// each write.
+///
+/// # Safety
+///
+/// `contents` must point to a live [`Contents`] to which there is no exclusive reference during the call, and `text` must
+/// be valid for reading `len` bytes, which nobody writes meanwhile.
+#[no_mangle]
+unsafe extern "C" fn mooring_debugfs_set(
+    contents: *mut c_void,
+    text: *const c_char,
+    len: usize,
+) -> c_int {
+    // SAFETY: By the safety requirements.
+    let contents = unsafe { &*contents.cast::<Contents>() };
+    // SAFETY: By the safety requirements.
+    let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), len) };
+
+    match contents {
+        Contents::Setting(setting) => from_result(|| setting.set(text).map(|()| 0)),
+        _ => EINVAL.to_errno(),
+    }
 }
 
 /// A file of [`Contents::Lines`] that is open.

@@ -439,8 +439,8 @@ mod tests {
         check!(card.rung() == 1);
 
         // Events in the interrupt's thread, and in a reset, which has to take those of the past.
-        card.post(cp::event(EventKind::LinkChanged, 0));
-        card.post(cp::event(EventKind::LinkChanged, 3));
+        card.post(cp::event(EventKind::NetStatusChanged, 0));
+        card.post(cp::event(EventKind::NetStatusChanged, 3));
         card.card().handle_events();
         check!(calls.load(Relaxed) == 2);
         card.post(cp::event(EventKind::QueueStopped, 0));

@@ -3,12 +3,18 @@
 //! The configuration space of a virtio-net device (`struct virtio_net_config`; virtio 1.3, section
 //! 5.1.4), which the driver answers from what it knows, without asking the card.
 
-use super::NetDevice;
-use crate::vdpa::virtio::VIRTIO_NET_S_LINK_UP;
-use kernel::{
-    prelude::*,
-    sync::atomic::Relaxed, //
+use super::{
+    is_valid_mac,
+    NetDevice, //
 };
+use crate::{
+    vdpa::virtio::{
+        VIRTIO_NET_S_ANNOUNCE,
+        VIRTIO_NET_S_LINK_UP, //
+    },
+    wire, //
+};
+use kernel::prelude::*;
 use zerocopy::little_endian::{
     U16,
     U32, //
@@ -36,34 +42,98 @@ struct NetConfig {
 /// Speed of a link whose speed is not known (virtio 1.3, section 5.1.4).
 const SPEED_UNKNOWN: u32 = 0xffff_ffff;
 
-/// Duplex mode of a link where it is not known.
-const DUPLEX_UNKNOWN: u8 = 0xff;
+/// Duplex mode of the card's links.
+const DUPLEX_FULL: u8 = 1;
 
 /// Size of the configuration space in bytes.
 pub(super) const SIZE: usize = size_of::<NetConfig>();
 
+/// What the card changes in the configuration space. The driver shows what the card has told last.
+pub(super) struct Changing {
+    mac: [u8; 6],
+    /// The status field.
+    status: u32,
+    /// Mbit/s.
+    speed: u32,
+    /// Changes so far. It counts under the same lock as they are made under, or a reader that gets one half of a field before
+    /// a change and one after it would see the same number twice.
+    generation: u32,
+}
+
+impl Changing {
+    /// What is shown until the card has told more.
+    pub(super) fn new(mac: [u8; 6]) -> Self {
+        Self {
+            mac,
+            status: VIRTIO_NET_S_LINK_UP,
+            speed: SPEED_UNKNOWN,
+            generation: 0,
+        }
+    }
+}
+
 impl NetDevice {
     /// Reads the configuration space. `data` is zeroed; bytes outside the space stay so.
     pub(super) fn read_config(&self, offset: usize, data: &mut [u8]) {
-        let status = match self.link_up.load(Relaxed) {
-            true => VIRTIO_NET_S_LINK_UP,
-            false => 0,
-        };
+        let changing = self.changing.lock();
         let config = NetConfig {
-            mac: *self.mac.lock(),
-            // CAST: a status bit.
-            status: (status as u16).into(),
+            mac: changing.mac,
+            // CAST: status bits.
+            status: (changing.status as u16).into(),
             max_virtqueue_pairs: (self.num_queues / 2).into(),
             mtu: self.mtu.into(),
-            speed: SPEED_UNKNOWN.into(),
-            duplex: DUPLEX_UNKNOWN,
+            speed: changing.speed.into(),
+            duplex: DUPLEX_FULL,
             rss_max_key_size: 0,
             rss_max_indirection_table_length: 0.into(),
             supported_hash_types: 0.into(),
         };
+        drop(changing);
 
         for (to, from) in data.iter_mut().zip(config.as_bytes().iter().skip(offset)) {
             *to = *from;
+        }
+    }
+
+    /// A number that is another one after every change of the configuration space.
+    pub(super) fn config_generation(&self) -> u32 {
+        self.changing.lock().generation
+    }
+
+    /// Whether the link is up.
+    pub(crate) fn is_link_up(&self) -> bool {
+        self.changing.lock().status & VIRTIO_NET_S_LINK_UP != 0
+    }
+
+    /// Takes the status that the card has told, and tells the owner if it is news.
+    pub(super) fn status_changed(&self, event: &wire::Event) {
+        let status = event.detail.get() & (VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
+        let speed = match event.length.get() {
+            0 => SPEED_UNKNOWN,
+            speed => speed,
+        };
+        {
+            let mut changing = self.changing.lock();
+            if (changing.status, changing.speed) == (status, speed) {
+                return;
+            }
+            changing.status = status;
+            changing.speed = speed;
+            changing.generation = changing.generation.wrapping_add(1);
+        }
+        self.callbacks.call_config();
+    }
+
+    /// Takes the MAC address that the card has told. Its owner isn't interrupted: either it has set the address itself, or it
+    /// takes no notice while it runs.
+    pub(super) fn mac_changed(&self, event: &wire::Event) {
+        let mac = event.mac();
+        let mut changing = self.changing.lock();
+
+        // Whatever else the card may say, nobody is to have a group's address.
+        if changing.mac != mac && is_valid_mac(mac) {
+            changing.mac = mac;
+            changing.generation = changing.generation.wrapping_add(1);
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     info::Translation,
     iommu::InForce,
     vdpa::{
-        virtio::VIRTIO_RING_F_INDIRECT_DESC,
+        virtio::*,
         BusDriver,
         MapOperations, //
     },
@@ -41,6 +41,15 @@ use kernel::{
 
 /// Commands of the control queue that can be under way; drivers send one at a time.
 const CONTROL_COMMANDS: usize = 64;
+
+/// Features that make frames, or buffers for them, longer than the wire's.
+const LONG_FRAMES: u64 = (1 << VIRTIO_NET_F_GUEST_ECN)
+    | (1 << VIRTIO_NET_F_GUEST_TSO4)
+    | (1 << VIRTIO_NET_F_GUEST_TSO6)
+    | (1 << VIRTIO_NET_F_HOST_ECN)
+    | (1 << VIRTIO_NET_F_HOST_TSO4)
+    | (1 << VIRTIO_NET_F_HOST_TSO6)
+    | (1 << VIRTIO_NET_F_MRG_RXBUF);
 
 // The pool gives each receive buffer no more than it asks for, which the share has been counted with.
 const _: () = assert!(SMALL_BUFFER % SLOT == 0 && PAGE_SIZE % SLOT == 0);
@@ -99,26 +108,26 @@ fn share(device: &NetDevice) -> Share {
     )
 }
 
-/// Features that `device` offers to `owner`.
-///
-/// virtio_net makes a table of indirect descriptors for a receive buffer of several pages. With one in each entry of a
-/// ring, a receive ring has room for more buffers than the pool, and the processor would poll for ever; see
-/// [`share`](super::share).
-pub(super) fn offered(device: &NetDevice, owner: BusDriver) -> u64 {
-    match owner {
-        BusDriver::VirtioVdpa if needs_maps(&device.card) => {
-            device.offered & !(1 << VIRTIO_RING_F_INDIRECT_DESC)
-        }
-        _ => device.offered,
-    }
-}
-
 /// Entries that the rings of `device` shall have for `owner`: as many as can be, except where the pool has to have
 /// room for all of their buffers.
 pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
     match owner {
         BusDriver::VirtioVdpa if needs_maps(&device.card) => share(device).ring_size,
         _ => device.card.info.max_queue_size,
+    }
+}
+
+/// Features that `device` offers to `owner`: all that it has, except that frames longer than the wire's don't go through a
+/// bounce pool.
+///
+/// With them virtio_net posts receive buffers of up to 64 KiB, for which a pool with a place for every descriptor would
+/// have to be 30 times as large, see [`share`](super::share); and a frame to send that a pool has no room for is dropped, a
+/// long one again and again where the pool is small. Nor are indirect descriptors offered: virtio_net makes a table of them for a
+/// receive buffer of several pages, and with one in each entry a receive ring has room for more buffers than the pool.
+pub(super) fn offered(device: &NetDevice, owner: BusDriver) -> u64 {
+    match owner {
+        BusDriver::VirtioVdpa if needs_maps(&device.card) => device.offered & !(LONG_FRAMES | 1 << VIRTIO_RING_F_INDIRECT_DESC),
+        _ => device.offered,
     }
 }
 

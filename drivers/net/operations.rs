@@ -56,6 +56,15 @@ const OWNER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
 /// Features without which the device doesn't run: there is no legacy mode, and no way around the IOMMU.
 pub(crate) const REQUIRED: u64 = (1 << VIRTIO_F_VERSION_1) | (1 << VIRTIO_F_ACCESS_PLATFORM);
 
+/// Features that make no sense without a control queue (virtio 1.3, section 5.1.3.1).
+const NEED_CONTROL: u64 = (1 << VIRTIO_NET_F_CTRL_RX)
+    | (1 << VIRTIO_NET_F_CTRL_RX_EXTRA)
+    | (1 << VIRTIO_NET_F_CTRL_VLAN)
+    | (1 << VIRTIO_NET_F_CTRL_MAC_ADDR)
+    | (1 << VIRTIO_NET_F_CTRL_GUEST_OFFLOADS)
+    | (1 << VIRTIO_NET_F_GUEST_ANNOUNCE)
+    | (1 << VIRTIO_NET_F_MQ);
+
 /// Whether `status` has `bit`.
 fn has(status: u8, bit: u32) -> bool {
     u32::from(status) & bit != 0
@@ -340,7 +349,7 @@ impl vdpa::Operations for NetVdpa {
     fn set_driver_features(dev: &Device<Self>, features: u64) -> Result {
         // 0 is what the core passes for a legacy guest before features are set. It does no harm: without
         // the required features the device doesn't start.
-        let multiqueue = 1 << VIRTIO_NET_F_MQ;
+        let multiqueue: u64 = 1 << VIRTIO_NET_F_MQ;
         let control = 1 << VIRTIO_NET_F_CTRL_VQ;
         // Without MQ the control queue would have to be queue 2 (virtio 1.3, section 5.1.2), which the
         // card can't move.
@@ -349,7 +358,7 @@ impl vdpa::Operations for NetVdpa {
 
         if features & !explicit::offered(&dev.device, dev.bus_driver()) != 0
             || (features != 0 && features & REQUIRED != REQUIRED)
-            || (features & multiqueue != 0 && features & control == 0)
+            || (features & NEED_CONTROL != 0 && features & control == 0)
             || (several_pairs && features & control != 0 && features & multiqueue == 0)
         {
             return Err(EINVAL);
@@ -484,7 +493,7 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn get_generation(dev: &Device<Self>) -> u32 {
-        dev.device.generation.load(Relaxed)
+        dev.device.config_generation()
     }
 
     fn get_iova_range(dev: &Device<Self>) -> IovaRange {

@@ -12,9 +12,9 @@
 //! descriptor of every receive ring, and where that is too much memory, the rings are shorter.
 //!
 //! A descriptor for receiving is no longer than [`SMALL_BUFFER`] up to an MTU of 1500 (`add_recvbuf_small()`), and no
-//! longer than a page above (`add_recvbuf_big()`). The features that would change that are not offered:
-//! `VIRTIO_NET_F_MRG_RXBUF`, `VIRTIO_NET_F_GUEST_TSO4` and its kin. Nor are indirect descriptors, to virtio_net on such a
-//! card (`offered()` in `explicit.rs`).
+//! longer than a page above (`add_recvbuf_big()`). The features that would change that are not offered to virtio-vdpa on
+//! such a card (`offered()` in `explicit.rs`): `VIRTIO_NET_F_MRG_RXBUF`, `VIRTIO_NET_F_GUEST_TSO4` and its kin. Nor are
+//! indirect descriptors.
 //!
 //! Sending needs no such promise: virtio_net drops a frame for which there is no room.
 

@@ -105,6 +105,10 @@ layout!(net_set_mac: NetSetMac, 6 bytes {
     0 6 mac,
 });
 
+layout!(net_set_link: NetSetLink, 2 bytes {
+    0 2 up,
+});
+
 layout!(address_space_create: AddressSpaceCreate, 2 bytes {
     0 2 mode,
 });
@@ -208,6 +212,7 @@ fn arguments_and_results_fit_into_their_entries() {
         size_of::<QueueEnable>(),
         size_of::<QueueSelect>(),
         size_of::<NetSetMac>(),
+        size_of::<NetSetLink>(),
         size_of::<AddressSpaceCreate>(),
         size_of::<AddressSpaceSelect>(),
         size_of::<AddressSpaceSetMode>(),

@@ -87,6 +87,7 @@ round_trips! {
     queue_enable: QueueEnable,
     queue_select: QueueSelect,
     net_set_mac: NetSetMac,
+    net_set_link: NetSetLink,
     address_space_create: AddressSpaceCreate,
     address_space_select: AddressSpaceSelect,
     address_space_set_mode: AddressSpaceSetMode,

@@ -21,6 +21,8 @@ fn opcodes() {
         (0x0112, Opcode::QueueQuery),
         (0x0113, Opcode::QueueStatistics),
         (0x0120, Opcode::NetSetMac),
+        (0x0121, Opcode::NetSetLink),
+        (0x0122, Opcode::NetTell),
         (0x0200, Opcode::AddressSpaceCreate),
         (0x0201, Opcode::AddressSpaceDestroy),
         (0x0202, Opcode::AddressSpaceSetMode),
@@ -75,10 +77,11 @@ fn error_texts_tell_the_codes_apart() {
 #[test]
 fn event_kinds() {
     let expected = [
-        (1, EventKind::LinkChanged),
+        (1, EventKind::NetStatusChanged),
         (2, EventKind::IommuFault),
         (3, EventKind::QueueStopped),
         (4, EventKind::EventsLost),
+        (5, EventKind::MacChanged),
     ];
     for (number, kind) in expected {
         assert_eq!(kind as u16, number, "{kind:?}");

@@ -18,7 +18,7 @@ use crate::cp::{Blocks, CpRegisters, Firmware};
 use crate::eventq::Eventq;
 use crate::limit::LogLimit;
 use crate::memory::Bus;
-use crate::net::{self, HEADER_SIZE, MAX_FRAME};
+use crate::net::{self, offload, Offload, HEADER_SIZE, MAX_FRAME};
 use crate::registers::RegisterFile;
 use crate::switch::Route;
 use crate::vq::Received;
@@ -55,15 +55,18 @@ pub struct Card {
     blocks: Blocks,
     doorbells: Arc<Doorbells>,
     memory: Arc<dyn HostMemory>,
+    /// Whether the uplink has a carrier.
+    carrier: bool,
     interrupts: Box<dyn Interrupts>,
     /// Vectors that wait until the card is a bus master again.
     withheld: BTreeSet<u16>,
     uplink: Box<dyn Uplink>,
     observer: Option<Box<dyn FrameObserver>>,
     limit: LogLimit,
-    /// Scratch: the packet at hand, and what the uplink fills.
+    /// Scratch: the packet at hand, what the uplink fills, and what is made of a packet for others.
     packet: Vec<u8>,
     frame: Vec<u8>,
+    scratch: Vec<u8>,
 }
 
 impl Card {
@@ -98,6 +101,7 @@ impl Card {
             config,
             doorbells,
             memory,
+            carrier: true,
             interrupts,
             withheld: BTreeSet::new(),
             uplink,
@@ -105,6 +109,7 @@ impl Card {
             limit: LogLimit::default(),
             packet: Vec::new(),
             frame: Vec::new(),
+            scratch: Vec::new(),
         })
     }
 
@@ -172,6 +177,7 @@ impl Card {
         let more_frames = self.receive_from_uplink();
         self.raise_queue_interrupts();
         self.tell_failures();
+        self.tell_changes();
         self.tell_losses();
         more_frames || (self.has_commands() && !self.hangs()) || self.doorbells.any()
     }
@@ -190,9 +196,19 @@ impl Card {
         let mut bus = Bus::new(self.memory.clone(), self.config.bus_bits);
         bus.set_master(master);
         self.blocks = Blocks::new(&self.config, bus, self.doorbells.clone());
+        self.firmware.set_carrier(&mut self.blocks, self.carrier);
         self.withheld.clear();
         for word in 0..self.doorbells.words() {
             self.doorbells.take(word);
+        }
+    }
+
+    /// Plugs the uplink's cable in or out. Without a carrier every link of the card is down. Call [`step`](Self::step)
+    /// afterwards.
+    pub fn set_carrier(&mut self, on: bool) {
+        if std::mem::replace(&mut self.carrier, on) != on {
+            log::info!("uplink: carrier {}", if on { "on" } else { "off" });
+            self.firmware.set_carrier(&mut self.blocks, on);
         }
     }
 
@@ -278,6 +294,7 @@ impl Card {
                 );
             }
             self.commands = self.commands.saturating_add(1);
+            self.tell_changes();
             match &mut self.blocks.mailbox {
                 Some(mailbox) => mailbox.complete(&mut self.registers, &completion),
                 None => {
@@ -350,21 +367,22 @@ impl Card {
             if !more {
                 break;
             }
-            net::set_receive_header(&mut packet);
+            let Some(Some(net)) = self.blocks.net.get(usize::from(device)) else {
+                continue;
+            };
+            if !net.link {
+                continue;
+            }
             let frame = net::frame(&packet);
-            let fits = self
-                .blocks
-                .net
-                .get(usize::from(device))
-                .and_then(Option::as_ref)
-                .is_some_and(|net| net.fits(frame));
-            if fits {
-                self.forward(Port::Device(device), &packet);
-            } else if self.limit.allows() {
-                log::warn!(
-                    "net {device}: sends a frame of {} bytes, which is dropped",
+            match Offload::from_packet(&packet, net.features) {
+                Ok(offload) if net.fits(frame, &offload) => {
+                    self.forward(Port::Device(device), &mut packet, &offload)
+                }
+                _ if self.limit.allows() => log::warn!(
+                    "net {device}: sends a frame of {} bytes that is too long or has a bad header; it is dropped",
                     frame.len()
-                );
+                ),
+                _ => {}
             }
         }
         self.packet = packet;
@@ -394,9 +412,8 @@ impl Card {
             }
             packet.clear();
             packet.resize(HEADER_SIZE, 0);
-            net::set_receive_header(&mut packet);
             packet.extend_from_slice(&frame);
-            self.forward(Port::Uplink, &packet);
+            self.forward(Port::Uplink, &mut packet, &Offload::NONE);
         }
         self.packet = packet;
         self.frame = frame;
@@ -404,33 +421,57 @@ impl Card {
     }
 
     /// Switches a packet.
-    fn forward(&mut self, source: Port, packet: &[u8]) {
-        let frame = net::frame(packet);
-        self.observe(source, Direction::FromPort, frame);
-        match self.blocks.switch.route(source, frame) {
+    fn forward(&mut self, source: Port, packet: &mut [u8], offload: &Offload) {
+        net::set_receive_header(packet, offload);
+        self.observe(source, Direction::FromPort, packet, offload);
+        match self.blocks.switch.route(source, net::frame(packet)) {
             Route::Drop => {}
-            Route::One(port) => self.hand_over(port, packet),
+            Route::One(port) => self.hand_over(port, packet, offload),
             Route::Flood => {
                 // CAST: there are 1024 devices at most.
                 for device in 0..self.blocks.net.len() as u16 {
                     if source != Port::Device(device) {
-                        self.hand_over(Port::Device(device), packet);
+                        self.hand_over(Port::Device(device), packet, offload);
                     }
                 }
                 if source != Port::Uplink {
-                    self.hand_over(Port::Uplink, packet);
+                    self.hand_over(Port::Uplink, packet, offload);
                 }
             }
         }
     }
 
-    /// Hands a packet to a port.
-    fn hand_over(&mut self, port: Port, packet: &[u8]) {
-        let frame = net::frame(packet);
+    /// Hands a packet to a port, as it is or as frames for the wire.
+    fn hand_over(&mut self, port: Port, packet: &mut [u8], offload: &Offload) {
+        let suits = match port {
+            Port::Uplink => offload.is_none(),
+            Port::Device(device) => {
+                let frame = net::frame(packet);
+                match self.blocks.net.get(usize::from(device)) {
+                    Some(Some(net)) if net.accepts(frame) && net.fits(frame, offload) => {
+                        offload.suits(net.features)
+                    }
+                    _ => return,
+                }
+            }
+        };
+        if suits {
+            self.deliver(port, packet, offload);
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        offload::plain(packet, offload, &mut scratch, |piece| {
+            self.deliver(port, piece, &Offload::NONE)
+        });
+        self.scratch = scratch;
+    }
+
+    /// Gives a port a packet that it takes.
+    fn deliver(&mut self, port: Port, packet: &mut [u8], offload: &Offload) {
         let device = match port {
             Port::Uplink => {
-                self.observe(port, Direction::ToPort, frame);
-                if let Err(error) = self.uplink.send(frame) {
+                self.observe(port, Direction::ToPort, packet, offload);
+                if let Err(error) = self.uplink.send(net::frame(packet)) {
                     if self.limit.allows() {
                         log::warn!("uplink: sending: {error}");
                     }
@@ -442,25 +483,31 @@ impl Card {
         let Some(Some(net)) = self.blocks.net.get(usize::from(device)) else {
             return;
         };
-        if !net.accepts(frame) || !net.fits(frame) {
-            return;
-        }
-        for queue in net.receive_queues(frame) {
+        let merge = net.merges_buffers();
+        for queue in net.receive_queues(net::frame(packet)) {
             let (engine, mut dma) = self.blocks.engine();
-            match engine.receive(&mut dma, queue, packet) {
+            match engine.receive(&mut dma, queue, packet, merge) {
                 Received::Stopped => continue,
                 Received::Delivered | Received::Dropped => {
-                    self.observe(port, Direction::ToPort, frame);
+                    self.observe(port, Direction::ToPort, packet, offload);
                     return;
                 }
             }
         }
     }
 
-    fn observe(&mut self, port: Port, direction: Direction, frame: &[u8]) {
-        if let Some(observer) = &mut self.observer {
-            observer.frame(port, direction, frame);
+    /// Shows the observer, if there is one, the frames for the wire that a packet stands for.
+    fn observe(&mut self, port: Port, direction: Direction, packet: &[u8], offload: &Offload) {
+        let Some(observer) = &mut self.observer else {
+            return;
+        };
+        if offload.is_none() {
+            observer.frame(port, direction, net::frame(packet));
+            return;
         }
+        offload::plain(packet, offload, &mut Vec::new(), |piece| {
+            observer.frame(port, direction, net::frame(piece))
+        });
     }
 
     fn raise_queue_interrupts(&mut self) {
@@ -517,6 +564,27 @@ impl Card {
             return;
         }
         if let Some(vector) = self.post(&events_lost()) {
+            self.raise(vector);
+        }
+    }
+
+    /// Tells the host of what has changed, as long as there is room: what finds none waits.
+    fn tell_changes(&mut self) {
+        let mut told = None;
+        loop {
+            let room = match &self.blocks.mailbox {
+                Some(mailbox) => mailbox.has_room(),
+                None => self.eventq.has_room(),
+            };
+            if !room {
+                break;
+            }
+            let Some(event) = self.firmware.take_event(&self.blocks) else {
+                break;
+            };
+            told = self.post(&event).or(told);
+        }
+        if let Some(vector) = told {
             self.raise(vector);
         }
     }

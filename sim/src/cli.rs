@@ -28,6 +28,7 @@ Examples:
     mooring-sim --socket /tmp/card0 --uplink unix:/tmp/cable &
     mooring-sim --socket /tmp/card1 --uplink unix:/tmp/cable &
 
+SIGUSR1 takes the uplink's carrier away, and with it the link of every device; SIGUSR2 brings it back.
 The card is served until SIGINT or SIGTERM. When a client leaves, the card is reset and the next client may come.";
 
 /// A Mooring card in software, as a vfio-user device for QEMU and other clients.

@@ -45,6 +45,8 @@ pub struct CardConfig {
     pub iommu: IommuKind,
     /// MAC address of the card's first device; those of the others count up from it.
     pub mac_base: [u8; 6],
+    /// Speed in Mbit/s that the devices' links claim to have.
+    pub link_speed: u32,
     /// What `info.MAGIC` reads as; another value than the default shows what a driver makes of it.
     pub magic: u32,
     /// What `info.INTERFACE_VERSION` reads as, major and minor; likewise.
@@ -82,6 +84,7 @@ impl Default for CardConfig {
             iommu: IommuKind::Identity,
             // Locally administered, unicast.
             mac_base: [0x02, b'm', b'o', b'o', 0, 1],
+            link_speed: 100_000,
             magic: MAGIC,
             interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
             hang_after: None,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mooring_firmware::hal::{
-    self, Capabilities, ControlChain, PayloadError, QueuePosition, QueueSetup, ReceiveFilter,
+    self, Capabilities, ControlChain, MacTable, PayloadError, QueuePosition, QueueSetup,
+    ReceiveFilter,
 };
 use mooring_firmware::ControlProcessor;
 use mooring_hw_regs::regs::{CpError, CpFirmwareVersion, CpHeartbeat, CpState, CpStatus};
@@ -100,6 +101,7 @@ impl Blocks {
                 identity: config.iommu == IommuKind::Identity,
                 packed_ring: true,
                 mac_base: config.mac_base,
+                link_speed: config.link_speed,
             },
             bus,
             mailbox: (config.iommu == IommuKind::None).then(Mailbox::default),
@@ -267,7 +269,37 @@ impl hal::Switch for Blocks {
 
     fn set_filter(&mut self, device: u16, filter: ReceiveFilter) {
         if let Some(net) = self.net_mut(device) {
-            net.filter = filter;
+            net.filter.modes = filter;
+        }
+    }
+
+    fn set_mac_table(&mut self, device: u16, table: &MacTable) {
+        if let Some(net) = self.net_mut(device) {
+            net.filter.set_table(table);
+        }
+    }
+
+    fn set_vlan_filter(&mut self, device: u16, on: bool) {
+        if let Some(net) = self.net_mut(device) {
+            net.filter.vlans.reset(on);
+        }
+    }
+
+    fn set_vlan(&mut self, device: u16, vlan: u16, member: bool) {
+        if let Some(net) = self.net_mut(device) {
+            net.filter.vlans.set(vlan, member);
+        }
+    }
+
+    fn set_offloads(&mut self, device: u16, features: u64) {
+        if let Some(net) = self.net_mut(device) {
+            net.features = features;
+        }
+    }
+
+    fn set_link(&mut self, device: u16, up: bool) {
+        if let Some(net) = self.net_mut(device) {
+            net.link = up;
         }
     }
 

@@ -107,11 +107,12 @@ impl Eventq {
 
     /// Whether events were lost of which the driver can be told now.
     pub fn has_loss_to_tell(&self) -> bool {
-        self.enabled && self.lost != 0 && self.has_room()
+        self.lost != 0 && self.has_room()
     }
 
-    fn has_room(&self) -> bool {
-        self.producer.wrapping_sub(self.consumer) < self.size
+    /// Whether the next event is posted and not dropped.
+    pub fn has_room(&self) -> bool {
+        self.enabled && self.producer.wrapping_sub(self.consumer) < self.size
     }
 
     /// Posts an event. Returns the vector to raise, if it did and there is one.

@@ -225,11 +225,12 @@ impl Mailbox {
 
     /// Whether events were lost of which the driver can be told now.
     pub fn has_loss_to_tell(&self) -> bool {
-        self.enabled && self.lost != 0 && self.has_room()
+        self.lost != 0 && self.has_room()
     }
 
-    fn has_room(&self) -> bool {
-        self.events.len() <= WAITING
+    /// Whether the next event is posted and not dropped.
+    pub fn has_room(&self) -> bool {
+        self.enabled && self.events.len() <= WAITING
     }
 
     /// Posts an event. Returns the vector to raise, if it appears in the window and there is one.

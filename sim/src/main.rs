@@ -23,15 +23,29 @@ fn main() -> ExitCode {
 
 fn serve(arguments: Arguments) -> Result<(), String> {
     // Blocked before the first thread starts, so that only the wait below receives them.
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    let signals = SigSet::from_iter([
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ]);
     signals
         .thread_block()
         .map_err(|error| format!("signals can't be blocked: {error}"))?;
     let server = CardServer::start(arguments.options()?)?;
-    let signal = signals
-        .wait()
-        .map_err(|error| format!("signals can't be waited for: {error}"))?;
-    log::info!("{signal}: the card is switched off");
+    loop {
+        let signal = signals
+            .wait()
+            .map_err(|error| format!("signals can't be waited for: {error}"))?;
+        match signal {
+            Signal::SIGUSR1 => server.set_carrier(false),
+            Signal::SIGUSR2 => server.set_carrier(true),
+            signal => {
+                log::info!("{signal}: the card is switched off");
+                break;
+            }
+        }
+    }
     server.stop();
     Ok(())
 }

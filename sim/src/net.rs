@@ -2,7 +2,14 @@
 
 //! The network side of the devices: virtio-net headers, and which queue a frame goes to.
 
-use mooring_firmware::hal::ReceiveFilter;
+pub(crate) mod checksum;
+mod filter;
+pub(crate) mod offload;
+mod segment;
+
+use filter::Filter;
+use mooring_firmware::net::features;
+pub(crate) use offload::Offload;
 
 /// What the uplink port is plugged into.
 pub trait Uplink: Send {
@@ -28,16 +35,24 @@ pub(crate) const MAX_FRAME: usize = ETHERNET_HEADER + 4 + 65535;
 /// The header of a received packet: no offloads, one buffer.
 const RECEIVE_HEADER: [u8; HEADER_SIZE] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0];
 
-/// Turns a packet from a driver into one for a driver. The offloads in its header are of no interest: none is offered.
-pub(crate) fn set_receive_header(packet: &mut [u8]) {
+/// Where the number of buffers is in a packet's header.
+const NUM_BUFFERS: usize = 10;
+
+/// Writes the header of a packet for a driver that takes it as it is.
+pub(crate) fn set_receive_header(packet: &mut [u8], offload: &Offload) {
     if let Some(header) = packet.first_chunk_mut() {
-        *header = RECEIVE_HEADER;
+        *header = offload.receive_header();
     }
 }
 
-/// Whether a packet begins with the header of a received one.
-pub(crate) fn is_receive_header(packet: &[u8]) -> bool {
-    packet.starts_with(&RECEIVE_HEADER)
+/// Says in a packet's header how many buffers it takes.
+pub(crate) fn set_num_buffers(packet: &mut [u8], count: u16) {
+    if let Some(place) = packet
+        .get_mut(NUM_BUFFERS..)
+        .and_then(<[u8]>::first_chunk_mut)
+    {
+        *place = count.to_le_bytes();
+    }
 }
 
 /// The frame in a packet.
@@ -46,13 +61,17 @@ pub(crate) fn frame(packet: &[u8]) -> &[u8] {
 }
 
 /// A device as the network sees it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NetDevice {
     first_queue: u16,
     pub mac: [u8; 6],
     mtu: u16,
     pub pairs: u16,
-    pub filter: ReceiveFilter,
+    pub filter: Filter,
+    /// Whether its link is up.
+    pub link: bool,
+    /// Virtio feature bits that are agreed on and switched on.
+    pub features: u64,
 }
 
 impl NetDevice {
@@ -62,26 +81,26 @@ impl NetDevice {
             mac,
             mtu,
             pairs: 1,
-            filter: ReceiveFilter::default(),
+            filter: Filter::default(),
+            link: true,
+            features: 0,
         }
     }
 
-    /// Whether a frame is as long as the device's frames may be.
-    pub fn fits(&self, frame: &[u8]) -> bool {
-        (ETHERNET_HEADER..=ETHERNET_HEADER + 4 + usize::from(self.mtu)).contains(&frame.len())
+    /// Whether a frame, or what becomes of it on the wire, is as long as the device's frames may be.
+    pub fn fits(&self, frame: &[u8], offload: &Offload) -> bool {
+        (ETHERNET_HEADER..=ETHERNET_HEADER + 4 + usize::from(self.mtu))
+            .contains(&offload.wire_length(frame.len()))
+    }
+
+    /// Whether a received frame may take several buffers.
+    pub fn merges_buffers(&self) -> bool {
+        self.features & features::MRG_RXBUF != 0
     }
 
     /// Whether the device takes a frame that reached its port.
     pub fn accepts(&self, frame: &[u8]) -> bool {
-        let Some(destination) = frame.first_chunk::<6>() else {
-            return false;
-        };
-        let multicast = destination[0] & 1 != 0;
-        *destination == self.mac
-            || *destination == [0xff; 6]
-            || self.filter.promiscuous
-            || (multicast && (self.filter.all_multicast || self.filter.table_multicast))
-            || (!multicast && self.filter.table_unicast)
+        self.link && self.filter.accepts(&self.mac, frame)
     }
 
     /// The receive queues for a frame: that of its flow first, then that of the first pair, for when the other doesn't
@@ -125,25 +144,6 @@ fn flow_hash(frame: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn filter() {
-        let mac = [2, 0, 0, 0, 0, 1];
-        let mut device = NetDevice::new(0, mac, 1500);
-        let frame = |destination: [u8; 6]| [&destination[..], &[0; 54]].concat();
-        let (own, other) = (frame(mac), frame([2, 0, 0, 0, 0, 2]));
-        let (multicast, broadcast) = (frame([1, 0, 0x5e, 0, 0, 1]), frame([0xff; 6]));
-        assert!([&own, &other, &multicast, &broadcast]
-            .iter()
-            .all(|frame| device.accepts(frame)));
-        device.filter.promiscuous = false;
-        assert!(device.accepts(&own) && device.accepts(&broadcast));
-        assert!(!device.accepts(&other) && !device.accepts(&multicast));
-        device.filter.table_multicast = true;
-        assert!(!device.accepts(&other) && device.accepts(&multicast));
-        device.filter.table_unicast = true;
-        assert!(device.accepts(&other));
-    }
 
     #[test]
     fn flows_keep_their_queue_and_spread() {

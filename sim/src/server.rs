@@ -35,6 +35,7 @@ pub struct Options {
 
 /// A card that is being served.
 pub struct CardServer {
+    card: Arc<SharedCard>,
     worker: Worker,
     socket: SocketFile,
 }
@@ -89,11 +90,22 @@ impl CardServer {
             vectors,
         );
         let server = endpoint.server(listener);
+        let shared = card.clone();
         thread::Builder::new()
             .name("vfio-user".into())
-            .spawn(move || serve(&server, &mut endpoint, &card))
+            .spawn(move || serve(&server, &mut endpoint, &shared))
             .map_err(no_thread)?;
-        Ok(Self { worker, socket })
+        Ok(Self {
+            card,
+            worker,
+            socket,
+        })
+    }
+
+    /// Plugs the cable of the uplink in or out, see [`Card::set_carrier`].
+    pub fn set_carrier(&self, on: bool) {
+        self.card.with(|card| card.set_carrier(on));
+        self.card.wake();
     }
 
     /// Stops the card and removes the socket. A client that is still connected finds a card that doesn't answer.

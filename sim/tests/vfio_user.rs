@@ -8,8 +8,9 @@ mod vfio_user_support;
 use mooring_hw_regs::regs::{
     CmdqControl, CmdqHead, CmdqStatus, InfoInterfaceVersion, InfoMagic, InfoScratch,
 };
-use mooring_hw_regs::wire::{AddressSpaceMode, Command, NO_VECTOR};
+use mooring_hw_regs::wire::{AddressSpaceMode, Command, EventKind, NO_VECTOR};
 use mooring_sim::testing::{scenarios, CardAccess, NetPair, TestDriver};
+use nix::sys::signal::Signal;
 use vfio_user_support::card::{VfioUserCard, COMMAND, MSIX_CONTROL};
 use vfio_user_support::Sim;
 use zerocopy::FromZeros;
@@ -118,6 +119,33 @@ fn interrupts_wait_while_they_are_masked() {
     assert!(!driver.access.take_interrupt(pair.rx_vector()));
     driver.access.write_config16(MSIX_CONTROL, 0x8000);
     assert!(driver.access.wait_interrupt(pair.rx_vector()));
+}
+
+#[test]
+fn signals_plug_the_cable_of_the_uplink_in_and_out() {
+    let sim = Sim::start(&["--uplink", "loopback"]);
+    let mut driver = TestDriver::new(VfioUserCard::attach(&sim));
+    let mut pair = running_pair(&mut driver);
+    echo(&mut driver, &mut pair, 1);
+    for (signal, status) in [(Signal::SIGUSR1, 0), (Signal::SIGUSR2, 1)] {
+        sim.signal(signal);
+        let event = driver.expect_event();
+        assert_eq!(event.kind.get(), EventKind::NetStatusChanged as u16);
+        assert_eq!(event.detail.get(), status);
+        // The same again is no news.
+        sim.signal(signal);
+    }
+    echo(&mut driver, &mut pair, 2);
+    sim.signal(Signal::SIGUSR1);
+    assert_eq!(driver.expect_event().detail.get(), 0);
+    // Neither a device that comes later nor a reset of the card plugs the cable in.
+    drop(driver);
+    let mut driver = TestDriver::new(VfioUserCard::attach(&sim));
+    let device = driver.create_device(1, 0).unwrap().device.get();
+    driver.tell(device).unwrap();
+    assert_eq!(driver.expect_event().mac()[0] & 1, 0);
+    assert_eq!(driver.expect_event().detail.get(), 0);
+    drop(driver);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use mooring_hw_regs::wire::{
 };
 
 use crate::cp::{done, result, Outcome};
-use crate::hal::{Capabilities, Hal, QueueRole, ReceiveFilter};
+use crate::hal::{Capabilities, Hal, MacTable, QueueRole, ReceiveFilter};
+use crate::net::status::Status;
 use crate::net::{self, features};
 use crate::ring;
 
@@ -34,6 +35,8 @@ pub(crate) struct Device {
     pub mac: [u8; 6],
     /// What its driver wants to receive.
     pub filter: ReceiveFilter,
+    /// Its link, and what the host has not been told of it.
+    pub status: Status,
 }
 
 impl Device {
@@ -84,6 +87,10 @@ const FREE: Queue = Queue {
 pub(crate) struct Devices<const D: usize, const Q: usize> {
     devices: [Option<Device>; D],
     queues: [Queue; Q],
+    /// Whether the uplink has a carrier.
+    pub carrier: bool,
+    /// Whether there may be a device of which the host is to be told something.
+    pub something_to_tell: bool,
 }
 
 impl<const D: usize, const Q: usize> Devices<D, Q> {
@@ -91,6 +98,8 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         Self {
             devices: [None; D],
             queues: [FREE; Q],
+            carrier: true,
+            something_to_tell: false,
         }
     }
 
@@ -183,6 +192,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             permanent_mac: mac,
             mac,
             filter: ReceiveFilter::default(),
+            status: Status::new(),
         };
         *self
             .devices
@@ -194,6 +204,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             hal.clear_statistics(queue);
         }
         hal.add_port(device, first_queue, mac, mtu);
+        hal.set_link(device, self.carrier);
         result(&DeviceCreated {
             device: device.into(),
             first_queue: first_queue.into(),
@@ -227,11 +238,22 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             hal.clear(queue);
         }
         object.features = 0;
+        let mac_changed = object.mac != object.permanent_mac;
         object.mac = object.permanent_mac;
         object.filter = ReceiveFilter::default();
+        let announced = core::mem::take(&mut object.status.announce);
         hal.set_mac(device, object.mac);
         hal.set_filter(device, object.filter);
+        hal.set_mac_table(device, &MacTable::EMPTY);
+        hal.set_vlan_filter(device, false);
+        hal.set_offloads(device, 0);
         hal.set_pairs(device, 1);
+        if mac_changed {
+            self.tell_mac(device);
+        }
+        if announced {
+            self.tell_status(device);
+        }
         done()
     }
 
@@ -251,6 +273,8 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             return Err(ErrorCode::Busy);
         }
         object.features = wanted;
+        hal.set_vlan_filter(device, wanted & features::CTRL_VLAN != 0);
+        hal.set_offloads(device, wanted);
         done()
     }
 
@@ -294,6 +318,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         object.permanent_mac = arguments.mac;
         object.mac = arguments.mac;
         hal.set_mac(device, arguments.mac);
+        self.tell_mac(device);
         done()
     }
 

@@ -36,6 +36,8 @@ pub struct Capabilities {
     pub packed_ring: bool,
     /// MAC address of the first device for which the host names none; those of the others count up from it.
     pub mac_base: [u8; 6],
+    /// Speed of the devices' links in Mbit/s.
+    pub link_speed: u32,
 }
 
 impl Capabilities {
@@ -240,17 +242,21 @@ pub trait VirtqueueEngine {
     fn complete_control(&mut self, queue: u16, ack: u8);
 }
 
-/// Which frames a device takes of those that the switch hands to its port without knowing that they are for it.
+/// Which frames a device takes of those that the switch hands to its port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceiveFilter {
-    /// All of them.
+    /// All of them, whatever else is set.
     pub promiscuous: bool,
-    /// All with a multicast address. Broadcasts are always taken.
+    /// All with a multicast address.
     pub all_multicast: bool,
-    /// All with a multicast address, because the driver listed some.
-    pub table_multicast: bool,
-    /// All with an individual address, because the driver listed some beside the device's own.
-    pub table_unicast: bool,
+    /// All with an individual address.
+    pub all_unicast: bool,
+    /// None with a multicast address but broadcasts, whatever the table says.
+    pub no_multicast: bool,
+    /// None with an individual address, not even the device's own.
+    pub no_unicast: bool,
+    /// No broadcasts.
+    pub no_broadcast: bool,
 }
 
 impl Default for ReceiveFilter {
@@ -259,10 +265,54 @@ impl Default for ReceiveFilter {
         Self {
             promiscuous: true,
             all_multicast: false,
-            table_multicast: false,
-            table_unicast: false,
+            all_unicast: false,
+            no_multicast: false,
+            no_unicast: false,
+            no_broadcast: false,
         }
     }
+}
+
+/// Addresses of one kind that a device receives beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MacList {
+    /// The first so many of the array.
+    Some(usize, [[u8; 6]; MacTable::ENTRIES]),
+    /// All of the kind, because there are more than the table has room for.
+    All,
+}
+
+impl MacList {
+    /// No address.
+    pub const EMPTY: Self = Self::Some(0, [[0; 6]; MacTable::ENTRIES]);
+
+    /// Whether an address is among them.
+    pub fn contains(&self, mac: &[u8; 6]) -> bool {
+        match self {
+            Self::Some(count, list) => list.iter().take(*count).any(|listed| listed == mac),
+            Self::All => true,
+        }
+    }
+}
+
+/// Addresses that a device receives beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacTable {
+    /// Individual addresses.
+    pub unicast: MacList,
+    /// Multicast addresses.
+    pub multicast: MacList,
+}
+
+impl MacTable {
+    /// Addresses of each kind that there is room for.
+    pub const ENTRIES: usize = 64;
+
+    /// No addresses.
+    pub const EMPTY: Self = Self {
+        unicast: MacList::EMPTY,
+        multicast: MacList::EMPTY,
+    };
 }
 
 /// The L2 switch and the part of the virtqueue engines that chooses a queue for a frame.
@@ -278,6 +328,23 @@ pub trait Switch {
 
     /// Sets what else the device takes.
     fn set_filter(&mut self, device: u16, filter: ReceiveFilter);
+
+    /// Sets the addresses that the device takes beside its own.
+    fn set_mac_table(&mut self, device: u16, table: &MacTable);
+
+    /// Empties the device's table of VLANs. If `on`, it then takes no tagged frames but those of VLANs in the table; else
+    /// it takes all.
+    fn set_vlan_filter(&mut self, device: u16, on: bool);
+
+    /// Adds a VLAN, 0 to 4095, to the device's table or removes it.
+    fn set_vlan(&mut self, device: u16, vlan: u16, member: bool);
+
+    /// Sets which frames that are not fit for the wire the device may send and receive, and whether a received frame may
+    /// take several buffers: the virtio feature bits that are agreed on and switched on.
+    fn set_offloads(&mut self, device: u16, features: u64);
+
+    /// Sets whether the device's link is up. While it is down its port passes nothing.
+    fn set_link(&mut self, device: u16, up: bool);
 
     /// Sets how many queue pairs receive.
     fn set_pairs(&mut self, device: u16, pairs: u16);

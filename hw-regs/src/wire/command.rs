@@ -63,8 +63,14 @@ pub enum Opcode {
     QueueQuery = 0x0112,
     /// Reads a queue's counters ([`QueueSelect`]) ⇒ [`QueueStatistics`](super::QueueStatistics).
     QueueStatistics = 0x0113,
-    /// Sets the MAC address of a network device ([`NetSetMac`]).
+    /// Sets the MAC address of a network device, the one that a reset leaves it with ([`NetSetMac`]).
     NetSetMac = 0x0120,
+    /// Takes the link of a network device down or lets it come up ([`NetSetLink`]). It is up if this wants it to be and the
+    /// uplink has a carrier.
+    NetSetLink = 0x0121,
+    /// Has the card post a [`NetStatusChanged`](super::EventKind::NetStatusChanged) and a
+    /// [`MacChanged`](super::EventKind::MacChanged) of a network device, changed or not.
+    NetTell = 0x0122,
     /// Takes an address space from the card's pool ([`AddressSpaceCreate`]) →
     /// [`AddressSpaceCreated`](super::AddressSpaceCreated).
     AddressSpaceCreate = 0x0200,
@@ -98,7 +104,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// Every opcode, in the order of its number.
-    pub const ALL: [Opcode; 17] = [
+    pub const ALL: [Opcode; 19] = [
         Self::Nop,
         Self::DeviceCreate,
         Self::DeviceDestroy,
@@ -110,6 +116,8 @@ impl Opcode {
         Self::QueueQuery,
         Self::QueueStatistics,
         Self::NetSetMac,
+        Self::NetSetLink,
+        Self::NetTell,
         Self::AddressSpaceCreate,
         Self::AddressSpaceDestroy,
         Self::AddressSpaceSetMode,
@@ -220,6 +228,14 @@ pub struct QueueSelect {
 pub struct NetSetMac {
     /// A unicast MAC address that no other device of the card has.
     pub mac: [u8; 6],
+}
+
+/// Arguments of [`Opcode::NetSetLink`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct NetSetLink {
+    /// 1 for a link that may be up, as it is on a new device, 0 for one that is down.
+    pub up: U16,
 }
 
 /// How an address space answers an access.

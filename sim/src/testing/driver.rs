@@ -16,8 +16,9 @@ use mooring_hw_regs::wire::{
     AddressSpaceCreate, AddressSpaceCreated, AddressSpaceInfo, AddressSpaceMode, AddressSpaceRead,
     AddressSpaceSelect, AddressSpaceSetMode, AddressSpaceUpdate, AddressSpaceUpdated, Command,
     Completion, DeviceCreate, DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, Event,
-    Extent, ExtentOperation, Opcode, QueueEnable, QueueSelect, QueueState, QueueStatistics,
-    ARGUMENTS_SIZE, MAGIC, NO_DEVICE, RESULT_SIZE, STATUS_OK, UPDATE_BEGIN, UPDATE_COMMIT,
+    Extent, ExtentOperation, NetSetLink, Opcode, QueueEnable, QueueSelect, QueueState,
+    QueueStatistics, ARGUMENTS_SIZE, MAGIC, NO_DEVICE, RESULT_SIZE, STATUS_OK, UPDATE_BEGIN,
+    UPDATE_COMMIT,
 };
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
@@ -366,8 +367,13 @@ impl<A: CardAccess> TestDriver<A> {
 
     /// Agrees on all that a device offers, but split rings without extras, which [`TestQueue`](super::TestQueue) has.
     pub fn agree(&mut self, device: &DeviceCreated) -> Answer<()> {
-        let features = device.features.get() & !features::ALL;
-        self.set_features(device.device.get(), features)
+        self.agree_to(device, u64::MAX)
+    }
+
+    /// Agrees to those of these features that the device offers, with the same exception.
+    pub fn agree_to(&mut self, device: &DeviceCreated, features: u64) -> Answer<()> {
+        let chosen = device.features.get() & features & !features::ALL;
+        self.set_features(device.device.get(), chosen)
     }
 
     /// Reads a device's counters.
@@ -417,6 +423,21 @@ impl<A: CardAccess> TestDriver<A> {
         let room = QueueStatistics::new_zeroed();
         self.command(Opcode::QueueStatistics, device, &arguments, room.as_bytes())?;
         Ok(self.payload())
+    }
+
+    /// Takes the link of a device down or lets it come up.
+    pub fn set_link(&mut self, device: u16, up: bool) -> Answer<()> {
+        let arguments = NetSetLink {
+            up: u16::from(up).into(),
+        };
+        self.command(Opcode::NetSetLink, device, &arguments, &[])
+            .map(drop)
+    }
+
+    /// Has the card tell a device's status and MAC address.
+    pub fn tell(&mut self, device: u16) -> Answer<()> {
+        self.command(Opcode::NetTell, device, &[0u8; 0], &[])
+            .map(drop)
     }
 
     /// Takes an address space.

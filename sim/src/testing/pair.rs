@@ -94,15 +94,38 @@ impl NetPair {
 
     /// Makes a frame available for sending, without ringing the doorbell.
     pub fn queue_frame(&mut self, frame: &[u8]) {
+        self.queue_packet(&[&[0; HEADER][..], frame].concat());
+    }
+
+    /// The same for a frame with its virtio header. One that takes several buffers must not have others behind it.
+    pub fn queue_packet(&mut self, packet: &[u8]) {
         let slot = usize::from(self.tx.avail_index % ENTRIES);
-        let iova = self.tx_buffers[slot];
-        let packet = [&[0; HEADER][..], frame].concat();
-        self.tx.write(iova, &packet);
-        self.tx.add(&[Buffer {
-            iova,
-            length: packet.len() as u32,
-            writable: false,
-        }]);
+        let buffers: Vec<Buffer> = packet
+            .chunks(BUFFER as usize)
+            .enumerate()
+            .map(|(number, part)| {
+                let iova = self.tx_buffers[(slot + number) % usize::from(ENTRIES)];
+                self.tx.write(iova, part);
+                Buffer {
+                    iova,
+                    length: part.len() as u32,
+                    writable: false,
+                }
+            })
+            .collect();
+        self.tx.add(&buffers);
+    }
+
+    /// Sends a frame with its virtio header and waits until the card gives its buffers back. Returns whether it does.
+    pub fn send_packet<A: CardAccess>(
+        &mut self,
+        driver: &mut TestDriver<A>,
+        packet: &[u8],
+    ) -> bool {
+        self.queue_packet(packet);
+        driver.ring(self.device.first_queue.get() + 1);
+        let tx = &mut self.tx;
+        driver.access.wait_until(|_| tx.take_used().is_some())
     }
 
     /// Sends a frame and waits until the card gives its buffer back. Returns whether it does.
@@ -115,25 +138,53 @@ impl NetPair {
 
     /// The next received frame, if one is there when the card has come to rest. Its buffer is made available again.
     pub fn poll<A: CardAccess>(&mut self, driver: &mut TestDriver<A>) -> Option<Vec<u8>> {
-        driver.access.settle();
-        let (head, written) = self.rx.take_used()?;
-        let iova = self.rx_buffers[usize::from(head)];
-        let mut packet = vec![0; written as usize];
-        driver
-            .memory
-            .read(self.region.bus(iova), &mut packet)
-            .expect("buffer memory");
+        let mut packet = self.poll_packet(driver)?;
         assert_eq!(
             packet[..HEADER],
             [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0],
             "the header of a frame in one buffer"
         );
+        Some(packet.split_off(HEADER))
+    }
+
+    /// The same for a frame with its virtio header, in as many buffers as that says.
+    pub fn poll_packet<A: CardAccess>(&mut self, driver: &mut TestDriver<A>) -> Option<Vec<u8>> {
+        driver.access.settle();
+        let mut packet = self.take_buffer(driver)?;
+        let count = u16::from_le_bytes([packet[10], packet[11]]);
+        for _ in 1..count {
+            let part = self.take_buffer(driver);
+            packet.extend(part.expect("all buffers of a frame are given back at once"));
+        }
+        Some(packet)
+    }
+
+    /// What is in the next buffer that the card gave back. The buffer is made available again.
+    fn take_buffer<A: CardAccess>(&mut self, driver: &mut TestDriver<A>) -> Option<Vec<u8>> {
+        let (head, written) = self.rx.take_used()?;
+        let iova = self.rx_buffers[usize::from(head)];
+        let mut bytes = vec![0; written as usize];
+        driver
+            .memory
+            .read(self.region.bus(iova), &mut bytes)
+            .expect("buffer memory");
         self.rx.add(&[Buffer {
             iova,
             length: BUFFER as u32,
             writable: true,
         }]);
-        Some(packet.split_off(HEADER))
+        Some(bytes)
+    }
+
+    /// The next received frame with its virtio header, which must come.
+    pub fn receive_packet<A: CardAccess>(&mut self, driver: &mut TestDriver<A>) -> Vec<u8> {
+        let deadline = std::time::Instant::now() + super::access::PATIENCE;
+        loop {
+            if let Some(packet) = self.poll_packet(driver) {
+                return packet;
+            }
+            assert!(std::time::Instant::now() < deadline, "no frame arrives");
+        }
     }
 
     /// The next received frame, which must come.

@@ -9,7 +9,9 @@ mod bad_input;
 mod faults;
 mod frames;
 mod groups;
+mod link;
 mod objects;
+mod offloads;
 mod platform;
 mod reset;
 mod rings;
@@ -20,7 +22,9 @@ pub use bad_input::*;
 pub use faults::*;
 pub use frames::*;
 pub use groups::*;
+pub use link::*;
 pub use objects::*;
+pub use offloads::*;
 pub use platform::*;
 pub use reset::*;
 pub use rings::*;
@@ -55,13 +59,23 @@ fn mapped_space<A: CardAccess>(driver: &mut TestDriver<A>, region: &Region) -> u
     space
 }
 
-/// A running device with one queue pair, and its space. Its memory lies at I/O virtual address `iova`.
+/// A running device with one queue pair, and its space. Its memory lies at I/O virtual address `iova`. Driver and device
+/// agree on all that the device offers.
 pub fn running_pair<A: CardAccess>(driver: &mut TestDriver<A>, iova: u64) -> (NetPair, u16) {
+    running_pair_with(driver, iova, u64::MAX)
+}
+
+/// The same, but they agree on `features` at most.
+fn running_pair_with<A: CardAccess>(
+    driver: &mut TestDriver<A>,
+    iova: u64,
+    features: u64,
+) -> (NetPair, u16) {
     let device: DeviceCreated = driver.create_device(1, 0).expect("a device");
     let region = driver.allocate(NetPair::REGION, iova);
     let space = mapped_space(driver, &region);
     let pair = NetPair::new(driver, device, region);
-    driver.agree(&device).expect("features");
+    driver.agree_to(&device, features).expect("features");
     pair.enable(driver, space, false).expect("queues");
     (pair, space)
 }
@@ -92,6 +106,13 @@ macro_rules! test_scenarios {
             scattered,
             two_devices,
             control_queue,
+            link,
+            changes_wait_for_room,
+            long_frames_pass,
+            long_frames_are_cut,
+            checksums_are_completed,
+            bad_headers,
+            merged_buffers,
             device_reset_keeps_the_map,
             stop_and_go_on,
             card_reset,

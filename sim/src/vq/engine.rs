@@ -59,8 +59,10 @@ pub(crate) struct Engine {
 /// The chains at hand, kept so that walking a ring allocates nothing.
 #[derive(Default)]
 struct Chains {
-    /// Of a receive or transmit queue.
+    /// Of a transmit queue.
     data: Chain,
+    /// Of a receive queue: those that one frame takes.
+    receive: Vec<Chain>,
     /// Of a control queue; the firmware works on it in several steps.
     control: Chain,
 }
@@ -117,10 +119,17 @@ impl Engine {
         taken
     }
 
-    /// Puts a packet, header included, into the next buffer of a receive queue.
-    pub fn receive(&mut self, dma: &mut Dma<'_>, queue: u16, packet: &[u8]) -> Received {
+    /// Puts a packet, header included, into the next buffer of a receive queue, or if `merge` into as many as it takes, which
+    /// its header then says.
+    pub fn receive(
+        &mut self,
+        dma: &mut Dma<'_>,
+        queue: u16,
+        packet: &mut [u8],
+        merge: bool,
+    ) -> Received {
         let delivered = self.attempt(dma, queue, |_, ring, dma, chains| {
-            fill_buffer(ring, dma, &mut chains.data, packet)
+            fill_buffers(ring, dma, &mut chains.receive, packet, merge)
         });
         let Some(delivered) = delivered else {
             return Received::Stopped;
@@ -353,29 +362,55 @@ fn next_packet(
     Ok(true)
 }
 
-/// Puts a packet into the next buffer of a receive ring. Returns `false` if there is none or it is too small, as a driver
-/// may post buffers for smaller frames than others send; such a buffer stays for the next frame.
-fn fill_buffer(
+/// Puts a packet into the next buffer of a receive ring, or if `merge` into as many as it takes. Returns `false` if there is
+/// none or they are too small, as a driver may post buffers for smaller frames than others send; such buffers stay for the
+/// next frame.
+fn fill_buffers(
     ring: &mut Ring,
     dma: &mut QueueDma<'_>,
-    chain: &mut Chain,
-    packet: &[u8],
+    chains: &mut Vec<Chain>,
+    packet: &mut [u8],
+    merge: bool,
 ) -> Result<bool, QueueError> {
-    if !ring.peek(dma, chain)? {
-        return Ok(false);
+    let before = ring.clone();
+    let mut used = 0;
+    let mut room = 0;
+    while room < packet.len() as u64 {
+        if used == chains.len() {
+            chains.push(Chain::default());
+        }
+        let Some(chain) = chains.get_mut(used).filter(|_| used == 0 || merge) else {
+            *ring = before;
+            return Ok(false);
+        };
+        if !ring.peek(dma, chain)? {
+            *ring = before;
+            return Ok(false);
+        }
+        // The header is in the first one, and each of the others has room for something: so there is an end.
+        let least = if used == 0 { HEADER_SIZE as u64 } else { 1 };
+        if chain.readable() != 0 || chain.writable() < least {
+            return Err(QueueError::BUFFER);
+        }
+        ring.take(chain);
+        room += chain.writable();
+        used += 1;
     }
-    if chain.readable() != 0 || chain.writable() < HEADER_SIZE as u64 {
-        return Err(QueueError::BUFFER);
-    }
-    if chain.writable() < packet.len() as u64 {
-        return Ok(false);
-    }
+    let chains = chains.get(..used).unwrap_or_default();
+    // CAST: a ring has no more than 32768 chains.
+    net::set_num_buffers(packet, used as u16);
+
     // Header and frame go in one write a buffer.
-    debug_assert!(net::is_receive_header(packet));
-    chain.write(dma, packet)?;
-    ring.take(chain);
-    let written = u32::try_from(packet.len()).unwrap_or(u32::MAX);
-    ring.give_back(dma, chain, written)?;
+    let mut rest: &[u8] = packet;
+    for chain in chains {
+        let length = usize::try_from(chain.writable()).unwrap_or(usize::MAX);
+        let (part, later) = rest.split_at(length.min(rest.len()));
+        chain.write(dma, part)?;
+        let written = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        ring.give_back(dma, chain, written)?;
+        rest = later;
+    }
+    // Not before the last one was given back: the driver sees the frame as a whole.
     publish_many(ring, dma)?;
     Ok(true)
 }

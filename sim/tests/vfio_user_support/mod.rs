@@ -68,9 +68,14 @@ impl Sim {
         self.process.try_wait().unwrap().is_none()
     }
 
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id() as i32), signal).unwrap();
+    }
+
     /// Sends a signal and waits for the end.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
-        kill(Pid::from_raw(self.process.id() as i32), signal).unwrap();
+        self.signal(signal);
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {

@@ -2,8 +2,8 @@
 
 //! The control queue of a network device. Its numbers are those of the virtio specification, section 5.1.6.5.
 
-use crate::device::{Device, Devices};
-use crate::hal::{Hal, QueueRole};
+use crate::device::Devices;
+use crate::hal::{Hal, MacList, MacTable, QueueRole};
 use crate::net::{features, is_assignable};
 
 const ACK_OK: u8 = 0;
@@ -12,13 +12,30 @@ const ACK_ERR: u8 = 1;
 const CLASS_RX: u8 = 0;
 const RX_PROMISC: u8 = 0;
 const RX_ALLMULTI: u8 = 1;
+const RX_ALLUNI: u8 = 2;
+const RX_NOMULTI: u8 = 3;
+const RX_NOUNI: u8 = 4;
+const RX_NOBCAST: u8 = 5;
 
 const CLASS_MAC: u8 = 1;
 const MAC_TABLE_SET: u8 = 0;
 const MAC_ADDR_SET: u8 = 1;
 
+const CLASS_VLAN: u8 = 2;
+const VLAN_ADD: u8 = 0;
+const VLAN_DEL: u8 = 1;
+
+const CLASS_ANNOUNCE: u8 = 3;
+const ANNOUNCE_ACK: u8 = 0;
+
 const CLASS_MQ: u8 = 4;
 const MQ_VQ_PAIRS_SET: u8 = 0;
+
+const CLASS_GUEST_OFFLOADS: u8 = 5;
+const GUEST_OFFLOADS_SET: u8 = 0;
+
+/// VLANs that there are.
+const VLANS: u16 = 4096;
 
 /// Where a command's data begin: behind class and command.
 const DATA: u64 = 2;
@@ -63,20 +80,28 @@ fn execute<H: Hal, const D: usize, const Q: usize>(
     let object = devices.get_mut(device).ok()?;
     let agreed = |feature: u64| (object.features & feature != 0).then_some(());
     match (class, command) {
-        (CLASS_RX, RX_PROMISC) => {
-            agreed(features::CTRL_RX)?;
-            object.filter.promiscuous = switch(hal, queue)?;
-            hal.set_filter(device, object.filter);
-        }
-        (CLASS_RX, RX_ALLMULTI) => {
-            agreed(features::CTRL_RX)?;
-            object.filter.all_multicast = switch(hal, queue)?;
+        (CLASS_RX, mode) => {
+            agreed(match mode {
+                RX_PROMISC | RX_ALLMULTI => features::CTRL_RX,
+                _ => features::CTRL_RX_EXTRA,
+            })?;
+            let filter = &mut object.filter;
+            let setting = match mode {
+                RX_PROMISC => &mut filter.promiscuous,
+                RX_ALLMULTI => &mut filter.all_multicast,
+                RX_ALLUNI => &mut filter.all_unicast,
+                RX_NOMULTI => &mut filter.no_multicast,
+                RX_NOUNI => &mut filter.no_unicast,
+                RX_NOBCAST => &mut filter.no_broadcast,
+                _ => return None,
+            };
+            *setting = switch(hal, queue)?;
             hal.set_filter(device, object.filter);
         }
         (CLASS_MAC, MAC_TABLE_SET) => {
             agreed(features::CTRL_RX)?;
-            table_set(object, hal, queue)?;
-            hal.set_filter(device, object.filter);
+            let table = mac_table(hal, queue)?;
+            hal.set_mac_table(device, &table);
         }
         (CLASS_MAC, MAC_ADDR_SET) => {
             agreed(features::CTRL_MAC_ADDR)?;
@@ -86,6 +111,21 @@ fn execute<H: Hal, const D: usize, const Q: usize>(
             }
             devices.get_mut(device).ok()?.mac = mac;
             hal.set_mac(device, mac);
+            devices.tell_mac(device);
+        }
+        (CLASS_VLAN, command @ (VLAN_ADD | VLAN_DEL)) => {
+            agreed(features::CTRL_VLAN)?;
+            let vlan = u16::from_le_bytes(read(hal, queue, DATA)?);
+            if vlan >= VLANS {
+                return None;
+            }
+            hal.set_vlan(device, vlan, command == VLAN_ADD);
+        }
+        (CLASS_ANNOUNCE, ANNOUNCE_ACK) => {
+            agreed(features::GUEST_ANNOUNCE)?;
+            if core::mem::take(&mut object.status.announce) {
+                devices.tell_status(device);
+            }
         }
         (CLASS_MQ, MQ_VQ_PAIRS_SET) => {
             agreed(features::MQ)?;
@@ -95,27 +135,47 @@ fn execute<H: Hal, const D: usize, const Q: usize>(
             }
             hal.set_pairs(device, pairs);
         }
+        (CLASS_GUEST_OFFLOADS, GUEST_OFFLOADS_SET) => {
+            agreed(features::CTRL_GUEST_OFFLOADS)?;
+            let wanted = u64::from_le_bytes(read(hal, queue, DATA)?);
+            let switchable = object.features & features::GUEST_OFFLOADS;
+            let on = object.features & !switchable | wanted;
+            if wanted & !switchable != 0 || !features::consistent(on) {
+                return None;
+            }
+            hal.set_offloads(device, on);
+        }
         _ => return None,
     }
     Some(())
 }
 
-/// Sets the addresses to receive beside the device's own.
-///
-/// The filter is best effort, says the specification: unwanted frames may get through. So the addresses needn't be
-/// kept; whether there are any is enough to let all of their kind through. Linux's driver puts its unicast addresses
-/// there only if it has several, and multicast addresses always.
-fn table_set<H: Hal>(object: &mut Device, hal: &mut H, queue: u16) -> Option<()> {
-    let unicast = u32::from_le_bytes(read(hal, queue, DATA)?);
-    let behind = DATA + 4 + 6 * u64::from(unicast);
-    let multicast = u32::from_le_bytes(read(hal, queue, behind)?);
-    if multicast != 0 {
+/// Reads the addresses to receive beside the device's own. Where there are more than the table has room for, the device
+/// takes all of the kind: the filter is best effort, says the specification, and unwanted frames may get through.
+fn mac_table<H: Hal>(hal: &mut H, queue: u16) -> Option<MacTable> {
+    let (unicast, behind) = mac_list(hal, queue, DATA)?;
+    let (multicast, _) = mac_list(hal, queue, behind)?;
+    Some(MacTable { unicast, multicast })
+}
+
+/// Reads a number of addresses and the addresses. Returns also where what follows them begins.
+fn mac_list<H: Hal>(hal: &mut H, queue: u16, offset: u64) -> Option<(MacList, u64)> {
+    let count = u32::from_le_bytes(read(hal, queue, offset)?);
+    let first = offset + 4;
+    let behind = first + 6 * u64::from(count);
+    let mut list = [[0; 6]; MacTable::ENTRIES];
+    let used = usize::try_from(count)
+        .ok()
+        .and_then(|count| list.get_mut(..count));
+    let Some(used) = used else {
         // The last entry must be there.
-        let _: [u8; 6] = read(hal, queue, behind + 4 + 6 * (u64::from(multicast) - 1))?;
+        let _: [u8; 6] = read(hal, queue, behind - 6)?;
+        return Some((MacList::All, behind));
+    };
+    for (entry, place) in used.iter_mut().zip(0u64..) {
+        *entry = read(hal, queue, first + 6 * place)?;
     }
-    object.filter.table_unicast = unicast != 0;
-    object.filter.table_multicast = multicast != 0;
-    Some(())
+    Some((MacList::Some(used.len(), list), behind))
 }
 
 /// Reads an argument that is on or off.

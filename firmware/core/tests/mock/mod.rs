@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 
 use mooring_firmware::hal::{
-    Capabilities, ControlChain, Hal, Iommu, PayloadError, PayloadMemory, QueuePosition, QueueSetup,
-    QueueStatistics, ReceiveFilter, SpaceState, Switch, VirtqueueEngine,
+    Capabilities, ControlChain, Hal, Iommu, MacTable, PayloadError, PayloadMemory, QueuePosition,
+    QueueSetup, QueueStatistics, ReceiveFilter, SpaceState, Switch, VirtqueueEngine,
 };
 use mooring_firmware::ControlProcessor;
 use mooring_hw_regs::wire::{
-    AddressSpaceMode, Command, DeviceCreate, ErrorCode, Extent, ExtentOperation, Opcode,
+    AddressSpaceCreate, AddressSpaceCreated, AddressSpaceMode, Command, DeviceCreate,
+    DeviceCreated, DeviceSetFeatures, ErrorCode, Extent, ExtentOperation, Opcode, QueueEnable,
     ARGUMENTS_SIZE, NO_DEVICE, RESULT_SIZE, STATUS_OK,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -40,6 +41,11 @@ pub enum Call {
     SetMac(u16, [u8; 6]),
     SetFilter(u16, ReceiveFilter),
     SetPairs(u16, u16),
+    SetMacTable(u16, Box<MacTable>),
+    SetVlanFilter(u16, bool),
+    SetVlan(u16, u16, bool),
+    SetOffloads(u16, u64),
+    SetLink(u16, bool),
 }
 
 impl Call {
@@ -97,6 +103,7 @@ impl Default for Mock {
                 identity: true,
                 packed_ring: true,
                 mac_base: [2, 0, 0, 0xff, 0xff, 0xff],
+                link_speed: 25_000,
             },
             calls: Vec::new(),
             spaces: Default::default(),
@@ -301,6 +308,26 @@ impl Switch for Mock {
     fn set_pairs(&mut self, device: u16, pairs: u16) {
         self.calls.push(Call::SetPairs(device, pairs));
     }
+
+    fn set_mac_table(&mut self, device: u16, table: &MacTable) {
+        self.calls.push(Call::SetMacTable(device, Box::new(*table)));
+    }
+
+    fn set_vlan_filter(&mut self, device: u16, on: bool) {
+        self.calls.push(Call::SetVlanFilter(device, on));
+    }
+
+    fn set_vlan(&mut self, device: u16, vlan: u16, member: bool) {
+        self.calls.push(Call::SetVlan(device, vlan, member));
+    }
+
+    fn set_offloads(&mut self, device: u16, features: u64) {
+        self.calls.push(Call::SetOffloads(device, features));
+    }
+
+    fn set_link(&mut self, device: u16, up: bool) {
+        self.calls.push(Call::SetLink(device, up));
+    }
 }
 
 /// A command whose payload lies at 0.
@@ -365,4 +392,62 @@ pub fn create(pairs: u16) -> DeviceCreate {
         features: 0.into(),
         reserved2: [0.into(); 2],
     }
+}
+
+/// Creates a device.
+pub fn created(
+    firmware: &mut Firmware,
+    mock: &mut Mock,
+    arguments: &DeviceCreate,
+) -> Result<DeviceCreated, ErrorCode> {
+    ask(firmware, mock, Opcode::DeviceCreate, arguments)
+}
+
+/// Creates an address space.
+pub fn space(
+    firmware: &mut Firmware,
+    mock: &mut Mock,
+    mode: AddressSpaceMode,
+) -> AddressSpaceCreated {
+    let arguments = AddressSpaceCreate {
+        mode: (mode as u16).into(),
+    };
+    ask(firmware, mock, Opcode::AddressSpaceCreate, &arguments).expect("a space")
+}
+
+/// What starts a queue whose rings and buffers lie in one address space.
+pub fn enable(queue: u16, space: u16, flags: u16) -> QueueEnable {
+    QueueEnable {
+        queue: queue.into(),
+        size: 16.into(),
+        vector: 1.into(),
+        address_space: space.into(),
+        flags: flags.into(),
+        avail_index: 5.into(),
+        used_index: 5.into(),
+        ring_address_space: space.into(),
+        descriptor_area: 0x1000.into(),
+        driver_area: 0x2000.into(),
+        device_area: 0x3000.into(),
+    }
+}
+
+/// A page's extent to add.
+pub fn page(number: u64) -> Extent {
+    Extent {
+        iova: (number * 4096).into(),
+        bus: 0.into(),
+        length: 4096.into(),
+        permission: 3.into(),
+        operation: (ExtentOperation::Add as u32).into(),
+    }
+}
+
+/// Has driver and device agree on features.
+pub fn agree(firmware: &mut Firmware, mock: &mut Mock, device: u16, features: u64) {
+    let features = DeviceSetFeatures {
+        features: features.into(),
+    };
+    let command = command(Opcode::DeviceSetFeatures, device, &features, 0);
+    execute(firmware, mock, &command).expect("features");
 }

@@ -18,16 +18,25 @@ pub struct Options {
     pub common: Common,
 }
 
-const FEATURES: [(u32, &str); 20] = [
+const FEATURES: [(u32, &str); 30] = [
     (0, "CSUM"),
     (1, "GUEST_CSUM"),
+    (2, "CTRL_GUEST_OFFLOADS"),
     (3, "MTU"),
     (5, "MAC"),
+    (7, "GUEST_TSO4"),
+    (8, "GUEST_TSO6"),
+    (9, "GUEST_ECN"),
+    (11, "HOST_TSO4"),
+    (12, "HOST_TSO6"),
+    (13, "HOST_ECN"),
     (15, "MRG_RXBUF"),
     (16, "STATUS"),
     (17, "CTRL_VQ"),
     (18, "CTRL_RX"),
     (19, "CTRL_VLAN"),
+    (20, "CTRL_RX_EXTRA"),
+    (21, "GUEST_ANNOUNCE"),
     (22, "MQ"),
     (23, "CTRL_MAC_ADDR"),
     (27, "ANY_LAYOUT"),
@@ -39,6 +48,7 @@ const FEATURES: [(u32, &str); 20] = [
     (35, "IN_ORDER"),
     (36, "ORDER_PLATFORM"),
     (38, "NOTIFICATION_DATA"),
+    (63, "SPEED_DUPLEX"),
 ];
 
 const BACKEND_FEATURES: [(u32, &str); 8] = [

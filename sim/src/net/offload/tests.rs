@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+//! Headers, and segments against what a naive receiver makes of them.
+
+use super::*;
+use proptest::prelude::*;
+
+const ALL: u64 = features::CSUM | features::HOST_TSO4 | features::HOST_TSO6 | features::HOST_ECN;
+const TAKES_ALL: u64 =
+    features::GUEST_CSUM | features::GUEST_TSO4 | features::GUEST_TSO6 | features::GUEST_ECN;
+
+const FIN_PSH_CWR: u8 = 0x89;
+
+/// A TCP frame.
+struct Tcp {
+    frame: Vec<u8>,
+    ip: usize,
+    tcp: usize,
+    payload: usize,
+}
+
+/// A frame of so many bytes of payload, with a tag, options in IPv4's header and in TCP's if asked for.
+fn tcp(version: u8, tagged: bool, options: bool, length: usize) -> Tcp {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    if tagged {
+        frame.extend([0x81, 0, 0x20, 7]);
+    }
+    let option_bytes = if options { 8 } else { 0 };
+    let tcp_header = 20 + option_bytes;
+    let ip;
+    if version == 4 {
+        frame.extend([8, 0]);
+        ip = frame.len();
+        let ip_header = 20 + option_bytes;
+        frame.extend([0x40 | (ip_header / 4) as u8, 0]);
+        frame.extend(((ip_header + tcp_header + length) as u16).to_be_bytes());
+        frame.extend([0xff, 0xfe, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend(vec![1; option_bytes]);
+    } else {
+        frame.extend([0x86, 0xdd]);
+        ip = frame.len();
+        frame.extend([0x60, 0, 0, 0]);
+        frame.extend(((tcp_header + length) as u16).to_be_bytes());
+        frame.extend([6, 64]);
+        frame.extend((0..32).map(|byte| byte * 7));
+    }
+    let tcp = frame.len();
+    frame.extend([0x12, 0x34, 0x56, 0x78, 0xff, 0xff, 0xff, 0, 9, 9, 9, 9]);
+    frame.extend([
+        ((tcp_header / 4) << 4) as u8,
+        0x10 | FIN_PSH_CWR,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    frame.extend(vec![1; option_bytes]);
+    let payload = frame.len();
+    frame.extend((0..length).map(|byte| (byte * 31 + byte / 256) as u8));
+    Tcp {
+        frame,
+        ip,
+        tcp,
+        payload,
+    }
+}
+
+impl Tcp {
+    fn packet(&self, gso_type: u8, size: u16) -> Vec<u8> {
+        let [s0, s1] = size.to_le_bytes();
+        let [c0, c1] = (self.tcp as u16).to_le_bytes();
+        let header = [FLAG_NEEDS_CSUM, gso_type, 0, 0, s0, s1, c0, c1, 16, 0, 0, 0];
+        [&header[..], &self.frame].concat()
+    }
+}
+
+/// The sum of big-endian words with end-around carry.
+fn naive_sum(parts: &[&[u8]]) -> u16 {
+    parts
+        .concat()
+        .chunks(2)
+        .map(|word| u16::from_be_bytes([word[0], *word.get(1).unwrap_or(&0)]))
+        .fold(0, |sum: u16, word| {
+            let (next, carry) = sum.overflowing_add(word);
+            next + u16::from(carry)
+        })
+}
+
+fn pieces(packet: &[u8], offload: &Offload) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    plain(packet, offload, &mut Vec::new(), |piece| {
+        assert_eq!(piece[..HEADER_SIZE], RECEIVE_HEADER);
+        pieces.push(piece[HEADER_SIZE..].to_vec());
+    });
+    pieces
+}
+
+proptest! {
+    /// A receiver that checks everything accepts each segment, and gets the payload that was sent.
+    #[test]
+    fn segments_are_right(
+        v4 in any::<bool>(),
+        tagged in any::<bool>(),
+        options in any::<bool>(),
+        length in 0..9000usize,
+        size in MIN_SEGMENT as u16..3000,
+        ecn in any::<bool>(),
+    ) {
+        let version = if v4 { 4 } else { 6 };
+        let sent = tcp(version, tagged, options, length);
+        let gso_type = if v4 { GSO_TCPV4 } else { GSO_TCPV6 };
+        let packet = sent.packet(gso_type | if ecn { GSO_ECN } else { 0 }, size);
+        let offload = Offload::from_packet(&packet, ALL).expect("a good header");
+        prop_assert!(!offload.is_none());
+        let pieces = pieces(&packet, &offload);
+        prop_assert_eq!(pieces.len(), length.div_ceil(size.into()).max(1));
+
+        let mut received = Vec::new();
+        for (number, piece) in pieces.iter().enumerate() {
+            let last = number + 1 == pieces.len();
+            prop_assert!(piece.len() <= offload.wire_length(sent.frame.len()));
+            let (ip, tcp) = (&piece[sent.ip..sent.tcp], &piece[sent.tcp..]);
+            let word = |bytes: &[u8], at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+            let addresses = if v4 {
+                prop_assert_eq!(naive_sum(&[ip]), 0xffff);
+                prop_assert_eq!(usize::from(word(ip, 2)), ip.len() + tcp.len());
+                prop_assert_eq!(word(ip, 4), 0xfffeu16.wrapping_add(number as u16));
+                &ip[12..20]
+            } else {
+                prop_assert_eq!(usize::from(word(ip, 4)), tcp.len());
+                &ip[8..40]
+            };
+            let length = (tcp.len() as u32).to_be_bytes();
+            prop_assert_eq!(naive_sum(&[addresses, &length, &[0, 0, 0, 6], tcp]), 0xffff);
+            let sequence = u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]]);
+            prop_assert_eq!(sequence, 0xffff_ff00u32.wrapping_add(received.len() as u32));
+            let flags = 0x10 | if last { 0x09 } else { 0 } | if number == 0 { 0x80 } else { 0 };
+            prop_assert_eq!(tcp[13], flags);
+            // All else in the headers is as it was sent.
+            prop_assert_eq!(&piece[..sent.ip], &sent.frame[..sent.ip]);
+            prop_assert_eq!(&tcp[..4], &sent.frame[sent.tcp..sent.tcp + 4]);
+            let payload = &piece[sent.payload..];
+            prop_assert!(last || payload.len() == usize::from(size));
+            received.extend_from_slice(payload);
+        }
+        prop_assert_eq!(&received, &sent.frame[sent.payload..]);
+    }
+
+    /// Nothing that a driver can write makes the card fail, or makes more frames than the payload has room for.
+    #[test]
+    fn any_packet(
+        mut packet in prop::collection::vec(any::<u8>(), 0..200),
+        header in any::<[u8; 6]>(),
+        version in any::<bool>(),
+    ) {
+        // Mostly near the truth, or next to nothing would get far.
+        if let Some(place) = packet.first_chunk_mut() {
+            *place = [header[0] & 3, header[1] & 0x85, 0, 0, header[2], 0, header[3] & 63, 0, 16, 0, 0, 0];
+        }
+        if let Some(place) = packet.get_mut(24..).and_then(<[u8]>::first_chunk_mut::<3>) {
+            *place = if version { [8, 0, 0x45] } else { [0x86, 0xdd, 0x60] };
+        }
+        if let Ok(offload) = Offload::from_packet(&packet, ALL) {
+            let pieces = pieces(&packet, &offload);
+            prop_assert!(!pieces.is_empty() && pieces.len() <= 1 + packet.len() / MIN_SEGMENT);
+            prop_assert!(pieces.iter().all(|piece| piece.len() <= packet.len()));
+            let mut passed = packet.clone();
+            passed[..HEADER_SIZE].copy_from_slice(&offload.receive_header());
+            passed[10] = 0;
+            prop_assert_eq!(Offload::from_packet(&passed, ALL), Ok(offload));
+        }
+    }
+}
+
+#[test]
+fn headers_that_make_no_sense_are_refused() {
+    let v4 = tcp(4, false, false, 1000);
+    let v6 = tcp(6, false, false, 1000);
+    let good = |packet: &[u8], features| Offload::from_packet(packet, features).is_ok();
+    assert!(good(&v4.packet(GSO_TCPV4, 500), ALL));
+    assert!(good(&v6.packet(GSO_TCPV6, 500), ALL));
+    // Of the other version, of another kind, too small, or not agreed on.
+    assert!(!good(&v6.packet(GSO_TCPV4, 500), ALL));
+    assert!(!good(&v4.packet(GSO_TCPV6, 500), ALL));
+    for gso_type in [2, 3, 5, 7, GSO_ECN] {
+        assert!(!good(&v4.packet(gso_type, 500), ALL), "{gso_type}");
+    }
+    assert!(!good(&v4.packet(GSO_TCPV4, 47), ALL));
+    assert!(!good(
+        &v4.packet(GSO_TCPV4, 500),
+        ALL & !features::HOST_TSO4
+    ));
+    assert!(!good(
+        &v6.packet(GSO_TCPV6, 500),
+        ALL & !features::HOST_TSO6
+    ));
+    assert!(!good(
+        &v4.packet(GSO_TCPV4 | GSO_ECN, 500),
+        ALL & !features::HOST_ECN
+    ));
+    // A checksum outside the frame, or not where TCP has it; segments without checksums.
+    let spoil = |at: usize, value: u8| {
+        let mut packet = v4.packet(GSO_TCPV4, 500);
+        packet[at] = value;
+        packet
+    };
+    assert!(!good(&spoil(7, 0xff), ALL));
+    assert!(!good(&spoil(8, 6), ALL));
+    assert!(!good(&spoil(6, 38), ALL));
+    assert!(!good(&spoil(0, 0), ALL));
+    assert!(!good(&[0; HEADER_SIZE - 1], ALL));
+    // Not TCP, and a TCP header that ends behind the frame.
+    assert!(!good(&spoil(HEADER_SIZE + v4.ip + 9, 17), ALL));
+    assert!(!good(&spoil(HEADER_SIZE + v4.tcp + 12, 0x40), ALL));
+    let mut short = v4.packet(GSO_TCPV4, 500);
+    short.truncate(HEADER_SIZE + v4.tcp + 19);
+    assert!(!good(&short, ALL));
+    // Without the feature the header is not looked at.
+    let ignored = Offload::from_packet(&v4.packet(77, 0), 0);
+    assert_eq!(ignored, Ok(Offload::NONE));
+}
+
+#[test]
+fn who_agreed_gets_the_frame_as_it_is() {
+    let cases = [
+        (tcp(4, false, false, 1000), GSO_NONE, features::GUEST_CSUM),
+        (tcp(4, false, false, 1000), GSO_TCPV4, features::GUEST_TSO4),
+        (tcp(6, false, false, 1000), GSO_TCPV6, features::GUEST_TSO6),
+        (
+            tcp(4, false, false, 1000),
+            GSO_TCPV4 | GSO_ECN,
+            features::GUEST_ECN,
+        ),
+    ];
+    for (sent, gso_type, needed) in cases {
+        let packet = sent.packet(gso_type, 500);
+        let offload = Offload::from_packet(&packet, ALL).expect("a good header");
+        assert!(offload.suits(TAKES_ALL));
+        assert!(!offload.suits(TAKES_ALL & !needed), "{gso_type:#x}");
+        let header = offload.receive_header();
+        assert_eq!(header[..2], packet[..2]);
+        assert_eq!(header[6..10], packet[6..10]);
+        assert_eq!(header[10..], [1, 0]);
+    }
+    assert!(Offload::NONE.suits(0));
+    assert_eq!(Offload::NONE.receive_header(), RECEIVE_HEADER);
+}
