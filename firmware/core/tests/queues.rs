@@ -4,7 +4,7 @@
 
 mod mock;
 
-use mock::{command, create, created, enable, execute, space, Call, Firmware, Mock};
+use mock::{command, create, created, enable, execute, space, Firmware, Mock};
 use mooring_firmware::hal::QueueRole;
 use mooring_hw_regs::wire::{
     AddressSpaceMode, AddressSpaceSelect, AddressSpaceSetMode, ErrorCode, Opcode, QueueEnable,
