@@ -126,7 +126,9 @@ pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
 /// receive buffer of several pages, and with one in each entry a receive ring has room for more buffers than the pool.
 pub(super) fn offered(device: &NetDevice, owner: BusDriver) -> u64 {
     match owner {
-        BusDriver::VirtioVdpa if needs_maps(&device.card) => device.offered & !(LONG_FRAMES | 1 << VIRTIO_RING_F_INDIRECT_DESC),
+        BusDriver::VirtioVdpa if needs_maps(&device.card) => {
+            device.offered & !(LONG_FRAMES | 1 << VIRTIO_RING_F_INDIRECT_DESC)
+        }
         _ => device.offered,
     }
 }

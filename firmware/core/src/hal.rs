@@ -275,22 +275,31 @@ impl Default for ReceiveFilter {
 
 /// Addresses of one kind that a device receives beside its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MacList {
-    /// The first so many of the array.
-    Some(usize, [[u8; 6]; MacTable::ENTRIES]),
-    /// All of the kind, because there are more than the table has room for.
-    All,
+pub struct MacList {
+    /// How many of `list` there are, or `None` for all of the kind, because there are more than the table has room for.
+    pub count: Option<usize>,
+    /// The addresses, and zeros behind them.
+    pub list: [[u8; 6]; MacTable::ENTRIES],
 }
 
 impl MacList {
     /// No address.
-    pub const EMPTY: Self = Self::Some(0, [[0; 6]; MacTable::ENTRIES]);
+    pub const EMPTY: Self = Self {
+        count: Some(0),
+        list: [[0; 6]; MacTable::ENTRIES],
+    };
+
+    /// All addresses.
+    pub const ALL: Self = Self {
+        count: None,
+        ..Self::EMPTY
+    };
 
     /// Whether an address is among them.
     pub fn contains(&self, mac: &[u8; 6]) -> bool {
-        match self {
-            Self::Some(count, list) => list.iter().take(*count).any(|listed| listed == mac),
-            Self::All => true,
+        match self.count {
+            Some(count) => self.list.iter().take(count).any(|listed| listed == mac),
+            None => true,
         }
     }
 }

@@ -128,7 +128,10 @@ mod tests {
     fn list(mac: [u8; 6]) -> MacList {
         let mut list = [[0; 6]; MacTable::ENTRIES];
         list[0] = mac;
-        MacList::Some(1, list)
+        MacList {
+            count: Some(1),
+            list,
+        }
     }
 
     #[test]
@@ -136,7 +139,8 @@ mod tests {
         let all = [OWN, OTHER, GROUP, GROUP2, BROADCAST];
         assert_eq!(passing(&Filter::default()), all);
         assert_eq!(passing(&filter(|_| {})), [OWN, BROADCAST]);
-        let cases: [(fn(&mut ReceiveFilter), &[[u8; 6]]); 5] = [
+        type Change = fn(&mut ReceiveFilter);
+        let cases: [(Change, &[[u8; 6]]); 5] = [
             (
                 |modes| modes.all_multicast = true,
                 &[OWN, GROUP, GROUP2, BROADCAST],
@@ -173,11 +177,11 @@ mod tests {
         with.modes.no_multicast = false;
         with.set_table(&MacTable {
             unicast: MacList::EMPTY,
-            multicast: MacList::All,
+            multicast: MacList::ALL,
         });
         assert_eq!(passing(&with), [OWN, GROUP, GROUP2, BROADCAST]);
         with.set_table(&MacTable {
-            unicast: MacList::All,
+            unicast: MacList::ALL,
             multicast: MacList::EMPTY,
         });
         assert_eq!(passing(&with), [OWN, OTHER, BROADCAST]);

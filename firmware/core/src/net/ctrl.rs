@@ -170,12 +170,13 @@ fn mac_list<H: Hal>(hal: &mut H, queue: u16, offset: u64) -> Option<(MacList, u6
     let Some(used) = used else {
         // The last entry must be there.
         let _: [u8; 6] = read(hal, queue, behind - 6)?;
-        return Some((MacList::All, behind));
+        return Some((MacList::ALL, behind));
     };
     for (entry, place) in used.iter_mut().zip(0u64..) {
         *entry = read(hal, queue, first + 6 * place)?;
     }
-    Some((MacList::Some(used.len(), list), behind))
+    let count = Some(used.len());
+    Some((MacList { count, list }, behind))
 }
 
 /// Reads an argument that is on or off.
