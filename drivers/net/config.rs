@@ -124,16 +124,19 @@ impl NetDevice {
         self.callbacks.call_config();
     }
 
-    /// Takes the MAC address that the card has told. Its owner isn't interrupted: either it has set the address itself, or it
-    /// takes no notice while it runs.
+    /// Takes the MAC address that the card has told, and tells the owner if it is news, even if it has set the address itself:
+    /// the event doesn't say who did.
     pub(super) fn mac_changed(&self, event: &wire::Event) {
         let mac = event.mac();
-        let mut changing = self.changing.lock();
-
-        // Whatever else the card may say, nobody is to have a group's address.
-        if changing.mac != mac && is_valid_mac(mac) {
+        {
+            let mut changing = self.changing.lock();
+            // Whatever else the card may say, nobody is to have a group's address.
+            if changing.mac == mac || !is_valid_mac(mac) {
+                return;
+            }
             changing.mac = mac;
             changing.generation = changing.generation.wrapping_add(1);
         }
+        self.callbacks.call_config();
     }
 }
