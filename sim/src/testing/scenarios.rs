@@ -6,6 +6,7 @@
 //! unless it says otherwise.
 
 mod bad_input;
+mod control;
 mod faults;
 mod frames;
 mod groups;
@@ -19,6 +20,7 @@ mod scale;
 mod spaces;
 
 pub use bad_input::*;
+pub use control::*;
 pub use faults::*;
 pub use frames::*;
 pub use groups::*;
@@ -106,6 +108,7 @@ macro_rules! test_scenarios {
             scattered,
             two_devices,
             control_queue,
+            no_room_for_an_answer,
             link,
             changes_wait_for_room,
             long_frames_pass,

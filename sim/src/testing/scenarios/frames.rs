@@ -4,9 +4,9 @@
 
 use mooring_hw_regs::wire::{AddressSpaceMode, ExtentOperation};
 
-use super::{expect_echo, mapped_space, running_pair, BOTH, BROADCAST};
+use super::{expect_echo, running_pair, BOTH, BROADCAST};
 use crate::testing::driver::extent;
-use crate::testing::{Buffer, CardAccess, NetPair, TestDriver, TestQueue};
+use crate::testing::{Buffer, CardAccess, TestDriver, TestQueue};
 
 /// What a device sends comes back from the loopback, and is counted. Rings at I/O virtual address 0 are legal.
 pub fn loopback<A: CardAccess>(access: A) {
@@ -210,106 +210,4 @@ pub fn two_devices<A: CardAccess>(access: A) {
     assert!(b.send(&mut driver, &there));
     assert_eq!(a.receive(&mut driver), there);
     assert_eq!(c.poll(&mut driver), None);
-}
-
-/// The control queue answers, and what it sets holds.
-pub fn control_queue<A: CardAccess>(access: A) {
-    let mut driver = TestDriver::new(access);
-    let created = driver.create_device(2, 0).expect("a device");
-    let device = created.device.get();
-    assert_eq!(created.num_queues.get(), 5);
-    let region = driver.allocate(NetPair::REGION, 0);
-    let space = mapped_space(&mut driver, &region);
-    let mut control_region = driver.allocate(8192, 0x100_0000);
-    let map = extent(
-        ExtentOperation::Add,
-        control_region.iova,
-        control_region.bus,
-        control_region.length,
-        BOTH,
-    );
-    driver.change(space, &[map]).expect("an update");
-    let mut pair = NetPair::new(&driver, created, region);
-    let mut control = TestQueue::new(driver.memory.clone(), &mut control_region, 8);
-    let request = control_region.allocate(256, 8);
-    driver.agree(&created).expect("features");
-    pair.enable(&mut driver, space, false).expect("queues");
-    driver
-        .enable_queue(device, &control.enable(4, space, Some(9), 0))
-        .expect("control queue");
-
-    let mut ask = |driver: &mut TestDriver<A>, class: u8, command: u8, data: &[u8]| {
-        control.write(request, &[&[class, command][..], data].concat());
-        control.write(request + 255, &[0x55]);
-        let head = control.add(&[
-            Buffer {
-                iova: request,
-                length: 2,
-                writable: false,
-            },
-            Buffer {
-                iova: request + 2,
-                length: data.len() as u32,
-                writable: false,
-            },
-            Buffer {
-                iova: request + 255,
-                length: 1,
-                writable: true,
-            },
-        ]);
-        driver.ring(created.first_queue.get() + 4);
-        assert!(
-            driver
-                .access
-                .wait_until(|_| control.take_used() == Some((head, 1))),
-            "no answer"
-        );
-        let mut ack = [0];
-        driver
-            .memory
-            .read(control_region.bus(request + 255), &mut ack)
-            .expect("memory");
-        ack[0]
-    };
-    assert_eq!(ask(&mut driver, 4, 0, &2u16.to_le_bytes()), 0);
-    assert!(driver.access.wait_interrupt(9));
-    assert_eq!(ask(&mut driver, 4, 0, &3u16.to_le_bytes()), 1);
-    assert_eq!(ask(&mut driver, 4, 0, &0u16.to_le_bytes()), 1);
-    assert_eq!(ask(&mut driver, 4, 0, &1u16.to_le_bytes()), 0);
-    assert_eq!(ask(&mut driver, 4, 0, &[1]), 1);
-    assert_eq!(ask(&mut driver, 77, 0, &[1]), 1);
-    assert_eq!(ask(&mut driver, 0, 0, &[2]), 1);
-
-    // The loopback's echo is for everybody; a device that isn't promiscuous doesn't take what is for a stranger.
-    let stranger = pair.frame([2, 9, 9, 9, 9, 9], 1, 64);
-    let group = pair.frame([1, 0, 0x5e, 0, 0, 1], 2, 64);
-    assert!(pair.send(&mut driver, &stranger));
-    assert_eq!(pair.receive(&mut driver), stranger);
-    assert_eq!(ask(&mut driver, 0, 0, &[0]), 0);
-    assert!(pair.send(&mut driver, &stranger) && pair.send(&mut driver, &group));
-    assert_eq!(pair.poll(&mut driver), None);
-    let table = [&[0; 4][..], &1u32.to_le_bytes(), &[1, 0, 0x5e, 0, 0, 1]].concat();
-    assert_eq!(ask(&mut driver, 1, 0, &table), 0);
-    assert!(pair.send(&mut driver, &stranger) && pair.send(&mut driver, &group));
-    assert_eq!(pair.receive(&mut driver), group);
-    assert_eq!(ask(&mut driver, 1, 0, &table[..13]), 1);
-
-    // Another address: frames for it arrive, frames for the old one don't. A device reset brings the old one back.
-    let (other, _) = running_pair(&mut driver, 0);
-    let mut other = other;
-    let new_mac = [2, 1, 2, 3, 4, 5];
-    assert_eq!(ask(&mut driver, 1, 1, &other.device.mac), 1);
-    assert_eq!(ask(&mut driver, 1, 1, &[1, 1, 2, 3, 4, 5]), 1);
-    assert_eq!(ask(&mut driver, 1, 1, &new_mac), 0);
-    let (to_old, to_new) = (other.frame(created.mac, 1, 64), other.frame(new_mac, 2, 64));
-    assert!(other.send(&mut driver, &to_old) && other.send(&mut driver, &to_new));
-    assert_eq!(pair.receive(&mut driver), to_new);
-    driver.reset_device(device).expect("reset");
-    pair.restart(&driver);
-    pair.enable(&mut driver, space, false).expect("queues");
-    assert!(other.send(&mut driver, &to_old));
-    assert_eq!(pair.receive(&mut driver), to_old);
-    // Were the address unknown to the switch, the frame would have come a second time, from the loopback.
-    assert_eq!(pair.poll(&mut driver), None);
 }
