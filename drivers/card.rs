@@ -97,7 +97,7 @@ pub(crate) struct Card {
     dead: Atomic<bool>,
     /// Events that the card has lost.
     lost_events: Atomic<u32>,
-    /// Whether events were lost since the queues were last checked.
+    /// Whether events were lost since the devices last asked for what they tell.
     unchecked: Atomic<bool>,
 }
 
@@ -333,7 +333,7 @@ impl Card {
     pub(crate) fn handle_events(&self) {
         self.take_events();
         if self.unchecked.xchg(false, Full) {
-            self.check_queues();
+            self.make_up_for_lost_events();
         }
     }
 
@@ -348,13 +348,13 @@ impl Card {
         self.lost_events.load(Relaxed)
     }
 
-    /// Has every device check its queues.
-    fn check_queues(&self) {
+    /// Has every device ask what it may not have been told.
+    fn make_up_for_lost_events(&self) {
         let mut from = 0;
 
         // By rising number, and not by the place in the list, which changes as soon as its lock is given back.
         while let Some(device) = self.next_device(from) {
-            device.check_queues();
+            device.make_up_for_lost_events();
             from = u32::from(device.number()) + 1;
         }
     }

@@ -97,7 +97,7 @@ impl EventQueue {
                 if let Some(count) = self.lost.count() {
                     dev_warn!(
                         card.dev(),
-                        "{} events of the card were lost; all queues are checked ({})\n",
+                        "{} events of the card were lost; all devices are checked ({})\n",
                         event.lost.get(),
                         count
                     );

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A virtio-net device of the card: its life from `vdpa dev add` to `vdpa dev del`, its virtio state,
-//! and what the card tells about it.
+//! A virtio-net device of the card: its life from `vdpa dev add` to `vdpa dev del`, and its virtio state.
 //!
-//! The vDPA operations on it are in [`operations`], the configuration space in [`config`].
+//! The vDPA operations on it are in [`operations`], the configuration space in [`config`], what the card tells about it in
+//! [`events`], and what the host does to its link in [`link`].
 
 pub(crate) mod config;
+mod events;
 pub(crate) mod explicit;
 pub(crate) mod faults;
+mod link;
 pub(crate) mod operations;
 mod share;
 mod start;
@@ -39,14 +41,11 @@ use crate::{
         Layout,
         Virtqueue, //
     },
-    wire::{
-        self,
-        EventKind, //
-    },
+    wire, //
 };
 use faults::Faults;
 use kernel::{
-    fmt, new_mutex, new_spinlock,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{
         atomic::{
@@ -313,11 +312,9 @@ impl NetDevice {
         let result = device
             .create_spaces()
             .and_then(|()| card.add_device(device.clone()))
-            .and_then(|()| device.ask_status());
+            .and_then(|()| Ok(device.ask_status()?));
         if result.is_err() {
             card.remove_device(device.number);
-        }
-        if result.is_err() {
             device.destroy_spaces();
         }
         result?;
@@ -439,95 +436,9 @@ impl NetDevice {
         }
     }
 
-    /// Changes the MAC address, on the card and, by what it then tells, in the configuration space.
-    pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), CommandError> {
-        commands::net_set_mac(&self.card, self.number, mac)?;
-        self.card.take_events();
-        Ok(())
-    }
-
-    /// Takes the link down, or lets it come up if the card's uplink has a carrier. The owner learns of it.
-    pub(crate) fn set_link(&self, up: bool) -> Result<(), CommandError> {
-        commands::net_set_link(&self.card, self.number, up)?;
-        self.card.take_events();
-        Ok(())
-    }
-
-    /// Has the card tell how the link is.
-    fn ask_status(&self) -> Result {
-        commands::net_tell(&self.card, self.number)?;
-        // The card has posted the answer before it completed the command.
-        self.card.take_events();
-        Ok(())
-    }
-
     /// The features that the device offers.
     pub(crate) fn offered(&self) -> u64 {
         self.offered
-    }
-
-    /// Takes what the card tells about this device. Runs in the event interrupt's thread.
-    pub(crate) fn handle_event(&self, kind: EventKind, event: &wire::Event) {
-        match kind {
-            EventKind::NetStatusChanged => self.status_changed(event),
-            EventKind::MacChanged => self.mac_changed(event),
-            EventKind::IommuFault => {
-                self.faults
-                    .report(self.card.dev(), self.number, event.into());
-                // The queue has stopped. The event that says so may find no room.
-                self.need_reset();
-            }
-            EventKind::QueueStopped => {
-                if let Some(count) = self.complaints.count() {
-                    dev_err!(
-                        self.card.dev(),
-                        "device {} queue {} stopped: {}; it needs a reset ({})\n",
-                        self.number,
-                        event.queue.get(),
-                        Stop(event),
-                        count
-                    );
-                }
-                self.need_reset();
-            }
-            // It is about no device.
-            EventKind::EventsLost => (),
-        }
-    }
-
-    /// Asks the card which of the queues that were started have stopped, and raises `NEEDS_RESET` if one has: what
-    /// the card had to tell about it may be lost. May sleep; takes the locks of an operation.
-    pub(crate) fn check_queues(&self) {
-        // No reset and no start comes in between, so that what the card says is about what is running now.
-        let state = self.state.lock();
-
-        for (idx, _) in (0..self.num_queues)
-            .zip(state.queues.iter())
-            .filter(|(_, vq)| vq.running())
-        {
-            if self.needs_reset.load(Relaxed) {
-                return;
-            }
-            match commands::queue_query(&self.card, self.number, idx) {
-                Ok(position) if position.running.get() != 0 => (),
-                Ok(_) => {
-                    if let Some(count) = self.complaints.count() {
-                        dev_err!(
-                            self.card.dev(),
-                            "device {} queue {} has stopped, and the event about it was lost; it needs a reset ({})\n",
-                            self.number,
-                            idx,
-                            count
-                        );
-                    }
-                    self.need_reset();
-                }
-                // Every device has been told.
-                Err(CommandError::Dead) => return,
-                // Whether it runs isn't known, so that its owner had better not rely on it.
-                Err(_) => self.need_reset(),
-            }
-        }
     }
 }
 
@@ -539,21 +450,6 @@ fn report_exhausted(card: &Card, error: CommandError, what: &str) {
             "device not added: the card has {} left; delete another device first\n",
             what
         );
-    }
-}
-
-/// Why a queue stopped, in words.
-struct Stop<'a>(&'a wire::Event);
-
-impl fmt::Display for Stop<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let reason = wire::QueueErrorReason::from_number(self.0.detail.get());
-        let text = reason.map_or("for a reason that does not exist", |reason| reason.text());
-
-        match reason {
-            Some(wire::QueueErrorReason::Bus) => write!(f, "{} at {:#x}", text, self.0.iova.get()),
-            _ => f.write_str(text),
-        }
     }
 }
 

@@ -62,7 +62,7 @@ impl Layout {
 }
 
 /// Where a queue stands, with the numbers that the card has for it; see `wire::QueueEnable`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Position {
     layout: Layout,
     avail: u16,
@@ -207,6 +207,12 @@ impl Virtqueue {
     pub(crate) fn holds_buffers(&self) -> bool {
         self.position
             .is_some_and(|position| position.avail != position.used)
+    }
+
+    /// Whether it goes on where it, or a queue of another device, was stopped.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.position
+            .is_some_and(|position| position != Position::first(position.layout))
     }
 
     fn position(&self, layout: Layout) -> Result<Position> {

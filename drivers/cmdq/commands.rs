@@ -202,6 +202,12 @@ pub(crate) fn net_tell(card: &Card, device: u16) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// Has the owner of a network device asked to announce where it is, if its driver does that.
+pub(crate) fn net_announce(card: &Card, device: u16) -> Result<(), CommandError> {
+    card.execute(Opcode::NetAnnounce, device, &[], Payload::None)?;
+    Ok(())
+}
+
 /// Takes an address space from the card's pool.
 pub(crate) fn address_space_create(
     card: &Card,

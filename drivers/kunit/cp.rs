@@ -90,6 +90,8 @@ pub(crate) struct ControlProcessor {
     mailbox: CardMailbox,
     /// A device's queue that has stopped.
     stopped: Option<(u16, u16)>,
+    /// Whether the devices' links are up.
+    link_up: bool,
 }
 
 /// The first bytes of `arguments` as a `T`.
@@ -137,6 +139,7 @@ impl ControlProcessor {
             enabled_in: None,
             mailbox: CardMailbox::new(),
             stopped: None,
+            link_up: true,
         }
     }
 
@@ -176,6 +179,11 @@ impl ControlProcessor {
     /// Stops a queue of a device. All others run.
     pub(super) fn stop(&mut self, device: u16, queue: u16) {
         self.stopped = Some((device, queue));
+    }
+
+    /// Takes the links of all devices down, and tells only who asks.
+    pub(super) fn links_down(&mut self) {
+        self.link_up = false;
     }
 
     /// Devices that exist.
@@ -241,6 +249,7 @@ impl ControlProcessor {
             (_, Some(Answer::Refused(code))) => Err(code),
             (Some(opcode), answer) => {
                 tag ^= u16::from(answer.is_some());
+                self.tell(io, opcode, &command);
                 self.execute(opcode, &command)
             }
             (None, _) => Err(ErrorCode::UnknownOpcode),
@@ -294,7 +303,10 @@ impl ControlProcessor {
         }
         let result = match (opcode, answer) {
             (_, Some(Answer::Refused(code))) => Err(code),
-            (Some(opcode), _) => self.execute(opcode, command),
+            (Some(opcode), _) => {
+                self.tell(io, opcode, command);
+                self.execute(opcode, command)
+            }
             (None, _) => Err(ErrorCode::UnknownOpcode),
         };
         if let Some(opcode) = opcode {
@@ -312,6 +324,26 @@ impl ControlProcessor {
                 .into(),
                 result: result.unwrap_or_default(),
                 sequence: sequence.into(),
+            },
+        );
+    }
+
+    /// Posts the status that a command asks for, before it is answered.
+    fn tell(&mut self, io: RegisterBar<'_>, opcode: Opcode, command: &Command) {
+        if opcode != Opcode::NetTell {
+            return;
+        }
+        let detail = match self.link_up {
+            true => wire::NET_STATUS_LINK_UP,
+            false => 0,
+        };
+        let event = event(wire::EventKind::NetStatusChanged, command.device.get());
+
+        self.post(
+            io,
+            Event {
+                detail: detail.into(),
+                ..event
             },
         );
     }

@@ -504,8 +504,8 @@ mod tests {
         Ok(())
     }
 
-    /// Events are lost, of whichever device: the card is asked which queues run, and the owner of one that doesn't learns of
-    /// it, even if another device's reset was the one that noticed.
+    /// Events are lost, of whichever device: the card is asked which queues run and how the links are, and the owner of a queue
+    /// that doesn't run, or of a link that has changed, learns of it, even if another device's reset was the one that noticed.
     #[test]
     fn lost_events_are_made_up_for() -> Result {
         let parent = Parent::new()?;
@@ -542,6 +542,15 @@ mod tests {
             let expected = if noticed_by_reset { 0 } else { STARTED };
             check!(status(&Vdev::find(&parent, first)?)? == expected);
 
+            // Nobody has told of the links, either.
+            card.cp(|cp| cp.links_down());
+            check!(link(&Vdev::find(&parent, first)?)? == VIRTIO_NET_S_LINK_UP);
+            card.post(lost(1));
+            card.card().handle_events();
+            check!(link(&Vdev::find(&parent, first)?)? == 0);
+            check!(link(&Vdev::find(&parent, second)?)? == 0);
+            check!(calls.load(Relaxed) == 2);
+
             // It is asked once for each loss.
             trace::start();
             card.card().handle_events();
@@ -549,6 +558,14 @@ mod tests {
         }
         check!(sys::reports() == reports);
         Ok(())
+    }
+
+    /// The status field of a device's configuration space.
+    fn link(vdev: &Vdev) -> Result<u32> {
+        let mut status = [0u8; 2];
+
+        call!(vdev, get_config, 6, status.as_mut_ptr().cast(), 2);
+        Ok(u16::from_le_bytes(status).into())
     }
 
     fn lost(count: u32) -> wire::Event {

@@ -222,6 +222,8 @@ impl NetDevice {
 
     /// Starts the device: agrees on features and starts every queue that is enabled. After an error none
     /// of them runs, and each stands where it began.
+    ///
+    /// A device of which a queue goes on where one was stopped has moved, and is announced.
     pub(super) fn start(&self, state: &mut VirtioState, owner: BusDriver) -> Result {
         let result = self.try_start(state, owner);
 
@@ -233,6 +235,9 @@ impl NetDevice {
             if commands::device_reset(&self.card, self.number).is_err() {
                 self.card.fail("it can not reset a device");
             }
+        }
+        if result.is_ok() && state.queues.iter().any(Virtqueue::goes_on) {
+            self.announce(state.features);
         }
         result
     }

@@ -55,7 +55,8 @@ impl NetDevice {
         }
     }
 
-    /// Starts the queues that are enabled, as they are set up now. Does nothing to a device that isn't suspended.
+    /// Starts the queues that are enabled, as they are set up now, and has the device announced. Does nothing to a device
+    /// that isn't suspended.
     ///
     /// After an error the device is suspended as before, or, if its queues can't be stopped again, isn't.
     ///
@@ -81,6 +82,7 @@ impl NetDevice {
             }
         }
         state.suspended = false;
+        self.announce(state.features);
         Ok(())
     }
 

@@ -100,6 +100,7 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
             Opcode::NetSetMac => self.devices.set_mac(hal, device, &arguments(command)?),
             Opcode::NetSetLink => self.devices.set_link(hal, device, &arguments(command)?),
             Opcode::NetTell => self.devices.tell(device),
+            Opcode::NetAnnounce => self.devices.announce(device),
             Opcode::AddressSpaceCreate => self.spaces.create(hal, &arguments(command)?),
             Opcode::AddressSpaceDestroy => {
                 self.spaces

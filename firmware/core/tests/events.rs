@@ -168,6 +168,42 @@ fn a_link_that_comes_up_is_to_be_announced_until_that_is_acknowledged() {
 }
 
 #[test]
+fn a_device_that_was_elsewhere_is_announced_if_its_driver_does_that() {
+    let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
+    created(&mut firmware, &mut mock, &create(2)).expect("a device");
+    let ask = |firmware: &mut Firmware, mock: &mut Mock, device: u16| {
+        let announce = command(Opcode::NetAnnounce, device, &[0u8; 0], 0);
+        execute(firmware, mock, &announce).map(drop)
+    };
+    assert_eq!(ask(&mut firmware, &mut mock, 0), Ok(()));
+    assert_eq!(statuses(&mut firmware, &mock), [], "nothing was agreed on");
+    agree(
+        &mut firmware,
+        &mut mock,
+        0,
+        CTRL_VQ | STATUS | GUEST_ANNOUNCE,
+    );
+    let both = NET_STATUS_LINK_UP | NET_STATUS_ANNOUNCE;
+    assert_eq!(ask(&mut firmware, &mut mock, 0), Ok(()));
+    assert_eq!(statuses(&mut firmware, &mock), [(0, both)]);
+    mock.control = vec![vec![3, 0]];
+    assert!(!firmware.serve_control_queue(&mut mock, 4, 8));
+    assert_eq!(statuses(&mut firmware, &mock), [(0, NET_STATUS_LINK_UP)]);
+
+    // A link that is down is announced once, when it comes up.
+    set_link(&mut firmware, &mut mock, 0).expect("down");
+    assert_eq!(statuses(&mut firmware, &mock), [(0, 0)]);
+    assert_eq!(ask(&mut firmware, &mut mock, 0), Ok(()));
+    assert_eq!(statuses(&mut firmware, &mock), []);
+    set_link(&mut firmware, &mut mock, 1).expect("up");
+    assert_eq!(statuses(&mut firmware, &mock), [(0, both)]);
+    assert_eq!(
+        ask(&mut firmware, &mut mock, 1),
+        Err(ErrorCode::NoSuchDevice)
+    );
+}
+
+#[test]
 fn every_change_of_the_mac_address_is_told() {
     let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
     let device = created(&mut firmware, &mut mock, &create(2)).expect("a device");

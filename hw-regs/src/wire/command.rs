@@ -71,6 +71,10 @@ pub enum Opcode {
     /// Has the card post a [`NetStatusChanged`](super::EventKind::NetStatusChanged) and a
     /// [`MacChanged`](super::EventKind::MacChanged) of a network device, changed or not.
     NetTell = 0x0122,
+    /// Has the driver of a network device announce where the device is, since it may have been elsewhere meanwhile. Does nothing
+    /// if the driver has not agreed to that (`VIRTIO_NET_F_GUEST_ANNOUNCE`), or while the link is down, which is announced when it
+    /// comes up.
+    NetAnnounce = 0x0123,
     /// Takes an address space from the card's pool ([`AddressSpaceCreate`]) →
     /// [`AddressSpaceCreated`](super::AddressSpaceCreated).
     AddressSpaceCreate = 0x0200,
@@ -104,7 +108,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// Every opcode, in the order of its number.
-    pub const ALL: [Opcode; 19] = [
+    pub const ALL: [Opcode; 20] = [
         Self::Nop,
         Self::DeviceCreate,
         Self::DeviceDestroy,
@@ -118,6 +122,7 @@ impl Opcode {
         Self::NetSetMac,
         Self::NetSetLink,
         Self::NetTell,
+        Self::NetAnnounce,
         Self::AddressSpaceCreate,
         Self::AddressSpaceDestroy,
         Self::AddressSpaceSetMode,

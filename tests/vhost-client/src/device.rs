@@ -32,8 +32,10 @@ pub const STATUS_FAILED: u8 = 0x80;
 
 pub const FEATURE_MTU: u64 = 1 << 3;
 pub const FEATURE_MAC: u64 = 1 << 5;
+pub const FEATURE_STATUS: u64 = 1 << 16;
 pub const FEATURE_CTRL_VQ: u64 = 1 << 17;
 pub const FEATURE_CTRL_RX: u64 = 1 << 18;
+pub const FEATURE_GUEST_ANNOUNCE: u64 = 1 << 21;
 pub const FEATURE_MQ: u64 = 1 << 22;
 pub const FEATURE_VERSION_1: u64 = 1 << 32;
 pub const FEATURE_ACCESS_PLATFORM: u64 = 1 << 33;
@@ -261,6 +263,16 @@ impl Device {
             .map_err(errno)
             .context("VHOST_VDPA_GET_CONFIG")?;
         Ok(usize::from(u16::from_le_bytes(mtu)))
+    }
+
+    /// The status field of a network device's configuration space.
+    pub fn net_status(&self) -> Result<u16> {
+        let mut status = [0; 2];
+        self.vdpa
+            .get_config(6, &mut status)
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_CONFIG")?;
+        Ok(u16::from_le_bytes(status))
     }
 
     pub fn mac(&self) -> Result<[u8; 6]> {

@@ -4,6 +4,7 @@
 
 mod bench;
 mod card;
+mod control;
 mod device;
 mod events;
 mod experiments;
@@ -81,6 +82,7 @@ enum Experiment {
     MapLimit(experiments::map_limit::Options),
     Migrate(experiments::migrate::Options),
     Suspend(experiments::suspend::Options),
+    Announce(experiments::announce::Options),
     Scale(experiments::scale::Options),
     Ranges(experiments::ranges::Options),
     VqState(experiments::vq_state::Options),
@@ -152,6 +154,9 @@ fn main() -> ExitCode {
         }
         Experiment::Migrate(options) => {
             carry_out("migrate", &options.common, |report| options.run(report))
+        }
+        Experiment::Announce(options) => {
+            carry_out("announce", &options.common, |report| options.run(report))
         }
         Experiment::Suspend(options) => {
             carry_out("suspend", &options.common, |report| options.run(report))

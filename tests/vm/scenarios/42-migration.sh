@@ -43,4 +43,10 @@ test_nothing_is_lost_or_repeated_in_many_moves() {
     client migrate from --to to --peer peer --moves 40
 }
 
+# The network may have learned meanwhile that the device is elsewhere.
+test_device_that_stood_still_is_announced() {
+    ensure tell "$NETWORK" max_vqp 2
+    client announce tell
+}
+
 test_devices_are_deleted_at_the_end() { clean_up; }

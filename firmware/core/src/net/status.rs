@@ -102,6 +102,18 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         done()
     }
 
+    /// `Opcode::NetAnnounce`.
+    pub fn announce(&mut self, device: u16) -> Outcome {
+        let carrier = self.carrier;
+        let object = self.get_mut(device)?;
+        let agreed = object.features & features::GUEST_ANNOUNCE != 0;
+        if agreed && carrier && object.status.enabled {
+            object.status.announce = true;
+            self.tell_status(device);
+        }
+        done()
+    }
+
     /// The uplink got or lost its carrier, and with it every link.
     fn set_carrier<H: Hal>(&mut self, hal: &mut H, up: bool) {
         let before = core::mem::replace(&mut self.carrier, up);

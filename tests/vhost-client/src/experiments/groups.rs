@@ -135,7 +135,7 @@ impl Options {
             Kind::ControlQueue => {
                 let command = iova + FOREIGN + control::COMMAND;
                 let ack = self.command(report, &device, &memory, command)?;
-                report.check_same("the answer to the command", ack, Some(control::OK));
+                report.check_same("the answer to the command", ack, Some(crate::control::OK));
                 device.reset()?;
             }
             Kind::CommandInBufferSpace => {

@@ -2,6 +2,7 @@
 
 //! The experiments, one a file: each has its options and a `run` that fills in a report.
 
+pub mod announce;
 pub mod batch_failure;
 pub mod doorbell_page;
 pub mod fault;

@@ -3,6 +3,7 @@
 //! A command through the control queue, whose group has an address space of its own.
 
 use super::{wait_for_needs_reset, Options, FOREIGN, RINGS_SIZE};
+use crate::control;
 use crate::device::{
     errno, Device, FEATURE_CTRL_RX, FEATURE_CTRL_VQ, FEATURE_MQ, STATUS_DRIVER_OK, STATUS_FAILED,
 };
@@ -12,18 +13,14 @@ use crate::memory::Memory;
 use crate::nic::{Setup, RECEIVE, TRANSMIT};
 use crate::output::Report;
 use crate::queue::Queue;
-use crate::ring::{Buffer, RING_SIZE};
-use anyhow::{ensure, Context, Result};
+use crate::ring::RING_SIZE;
+use anyhow::{ensure, Result};
 use vhost::vdpa::VhostVdpa;
 
 /// Where the memory that only the control queue's space maps has room for a command, behind the rings.
 pub(super) const COMMAND: u64 = 0xf000;
-/// VIRTIO_NET_OK.
-pub(super) const OK: u8 = 0;
 /// VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, on.
 const PROMISCUOUS: [u8; 3] = [0, 0, 1];
-/// What is in the answer's byte as long as the device hasn't answered.
-const UNANSWERED: u8 = 0xee;
 
 impl Options {
     /// Starts all queues, has a command at `at` carried out, and returns the answer, if there was one.
@@ -36,10 +33,10 @@ impl Options {
     ) -> Result<Option<u8>> {
         let common = &self.common;
         device.negotiate_with(FEATURE_CTRL_VQ | FEATURE_CTRL_RX | FEATURE_MQ)?;
-        let control = device.vdpa.get_vqs_count().map_err(errno)? as usize - 1;
+        let last = device.vdpa.get_vqs_count().map_err(errno)? as usize - 1;
         ensure!(
-            (control as u64 + 1) * RING_SIZE <= RINGS_SIZE.min(COMMAND),
-            "the device has {control} queues, for whose rings there is no room: make it with fewer pairs"
+            (last as u64 + 1) * RING_SIZE <= RINGS_SIZE.min(COMMAND),
+            "the device has {last} queues, for whose rings there is no room: make it with fewer pairs"
         );
         let elsewhere = Setup {
             iova: common.iova + FOREIGN,
@@ -47,10 +44,10 @@ impl Options {
         };
         let _receive = Queue::new(device, memory, &setup(common), RECEIVE)?;
         let _transmit = Queue::new(device, memory, &setup(common), TRANSMIT)?;
-        let mut queue = Queue::new(device, memory, &elsewhere, control)?;
+        let mut queue = Queue::new(device, memory, &elsewhere, last)?;
         let config_call = events::event()?;
         device.set_config_call(&config_call)?;
-        for index in [RECEIVE, TRANSMIT, control] {
+        for index in [RECEIVE, TRANSMIT, last] {
             device.enable(index, true)?;
         }
         report.check_same(
@@ -59,34 +56,14 @@ impl Options {
             STATUS_DRIVER_OK,
         );
 
-        let answer = at + PROMISCUOUS.len() as u64;
-        memory.write(at, &PROMISCUOUS);
-        memory.write(answer, &[UNANSWERED]);
-        let head = queue.ring.reserve().context("no free descriptor")?;
-        let chain = [
-            Buffer {
-                iova: at,
-                length: PROMISCUOUS.len() as u32,
-                writable: false,
-            },
-            Buffer {
-                iova: answer,
-                length: 1,
-                writable: true,
-            },
-        ];
-        queue.ring.add(memory, head, &chain)?;
-        queue.kick(memory)?;
+        let answer = control::send(&mut queue, memory, at, &PROMISCUOUS)?;
         events::wait(&[&queue.call, &config_call], common.limit())?;
         if queue.ring.take_used(memory)?.is_none() {
             wait_for_needs_reset(device, &config_call, common.limit())?;
-            let mut byte = [0];
-            memory.read(answer, &mut byte);
-            report.check_same("the answer in memory", byte, [UNANSWERED]);
+            let byte = control::answer(memory, answer);
+            report.check_same("the answer in memory", byte, control::UNANSWERED);
             return Ok(None);
         }
-        let mut byte = [0];
-        memory.read(answer, &mut byte);
-        Ok(Some(byte[0]))
+        Ok(Some(control::answer(memory, answer)))
     }
 }
