@@ -62,11 +62,7 @@ impl<'a> Driver<'a> {
         ];
         let control = Queue::new(device, memory, setup, last)?;
         let config_call = events::event()?;
-        device
-            .vdpa
-            .set_config_call(&config_call)
-            .map_err(errno)
-            .context("VHOST_VDPA_SET_CONFIG_CALL")?;
+        device.set_config_call(&config_call)?;
         for index in [RECEIVE, TRANSMIT, last] {
             device.enable(index, true)?;
         }
