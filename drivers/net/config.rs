@@ -9,6 +9,8 @@ use super::{
 };
 use crate::{
     vdpa::virtio::{
+        VIRTIO_NET_F_CTRL_VQ,
+        VIRTIO_NET_F_GUEST_ANNOUNCE,
         VIRTIO_NET_S_ANNOUNCE,
         VIRTIO_NET_S_LINK_UP, //
     },
@@ -55,6 +57,9 @@ pub(super) struct Changing {
     status: u32,
     /// Mbit/s.
     speed: u32,
+    /// Whether the owner may be asked to announce itself. Linux's driver takes the request for granted, and is a `BUG()` if
+    /// there is no control queue to answer it through: that is not for the card to decide.
+    may_announce: bool,
     /// Changes so far. It counts under the same lock as they are made under, or a reader that gets one half of a field before
     /// a change and one after it would see the same number twice.
     generation: u32,
@@ -67,6 +72,7 @@ impl Changing {
             mac,
             status: VIRTIO_NET_S_LINK_UP,
             speed: SPEED_UNKNOWN,
+            may_announce: false,
             generation: 0,
         }
     }
@@ -105,15 +111,31 @@ impl NetDevice {
         self.changing.lock().status & VIRTIO_NET_S_LINK_UP != 0
     }
 
+    /// Notes what the owner has agreed on, or with 0 that there is none any more. Before the card can tell anything about it.
+    pub(super) fn agreed(&self, features: u64) {
+        const ANSWERED: u64 = 1 << VIRTIO_NET_F_GUEST_ANNOUNCE | 1 << VIRTIO_NET_F_CTRL_VQ;
+        let mut changing = self.changing.lock();
+
+        changing.may_announce = features & ANSWERED == ANSWERED;
+        if !changing.may_announce && changing.status & VIRTIO_NET_S_ANNOUNCE != 0 {
+            changing.status &= !VIRTIO_NET_S_ANNOUNCE;
+            changing.generation = changing.generation.wrapping_add(1);
+        }
+    }
+
     /// Takes the status that the card has told, and tells the owner if it is news.
     pub(super) fn status_changed(&self, event: &wire::Event) {
-        let status = event.detail.get() & (VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
         let speed = match event.length.get() {
             0 => SPEED_UNKNOWN,
             speed => speed,
         };
         {
             let mut changing = self.changing.lock();
+            let shown = match changing.may_announce {
+                true => VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE,
+                false => VIRTIO_NET_S_LINK_UP,
+            };
+            let status = event.detail.get() & shown;
             if (changing.status, changing.speed) == (status, speed) {
                 return;
             }

@@ -53,8 +53,9 @@ impl NetDevice {
     pub(crate) fn make_up_for_lost_events(&self) {
         self.check_queues();
         match self.ask_status() {
-            // Every device has been told that the card is dead.
-            Ok(()) | Err(CommandError::Dead) => (),
+            // Every device has been told that the card is dead; and one that is being deleted shows nothing any more.
+            Ok(())
+            | Err(CommandError::Dead | CommandError::Refused(wire::ErrorCode::NoSuchDevice)) => (),
             Err(error) => {
                 if let Some(count) = self.complaints.count() {
                     dev_err!(

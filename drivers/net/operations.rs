@@ -442,6 +442,7 @@ impl vdpa::Operations for NetVdpa {
 
         // The state goes in any case: after an error the card is dead and runs nothing.
         state.reset();
+        device.agreed(0);
         let result = commands::device_reset(&device.card, device.number);
         if result.is_err() {
             device.card.fail("it can not reset a device");

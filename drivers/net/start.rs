@@ -243,6 +243,7 @@ impl NetDevice {
     }
 
     fn try_start(&self, state: &mut VirtioState, owner: BusDriver) -> Result {
+        self.agreed(state.features);
         commands::device_set_features(&self.card, self.number, state.features)?;
         for idx in 0..self.num_queues {
             let ready = state
