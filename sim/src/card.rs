@@ -568,13 +568,13 @@ impl Card {
         }
     }
 
-    /// Tells the host of what has changed, as long as there is room: what finds none waits.
+    /// Tells the host of what has changed, as long as there is room to spare: what finds none waits, unlike faults.
     fn tell_changes(&mut self) {
         let mut told = None;
         loop {
             let room = match &self.blocks.mailbox {
-                Some(mailbox) => mailbox.has_room(),
-                None => self.eventq.has_room(),
+                Some(mailbox) => mailbox.has_room_to_spare(),
+                None => self.eventq.has_room_to_spare(),
             };
             if !room {
                 break;

@@ -115,6 +115,11 @@ impl Eventq {
         self.enabled && self.producer.wrapping_sub(self.consumer) < self.size
     }
 
+    /// Whether there is room for events that can wait: the other half is for those that can't.
+    pub fn has_room_to_spare(&self) -> bool {
+        self.enabled && self.producer.wrapping_sub(self.consumer) < self.size.div_ceil(2)
+    }
+
     /// Posts an event. Returns the vector to raise, if it did and there is one.
     pub fn post(&mut self, bus: &Bus, registers: &mut RegisterFile, event: &Event) -> Option<u16> {
         if !self.enabled {

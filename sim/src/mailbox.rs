@@ -233,6 +233,11 @@ impl Mailbox {
         self.enabled && self.events.len() <= WAITING
     }
 
+    /// Whether there is room for events that can wait: the other half is for those that can't.
+    pub fn has_room_to_spare(&self) -> bool {
+        self.enabled && self.events.len() <= WAITING / 2
+    }
+
     /// Posts an event. Returns the vector to raise, if it appears in the window and there is one.
     pub fn post(&mut self, event: &Event) -> Option<u16> {
         if !self.enabled {

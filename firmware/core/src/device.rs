@@ -182,7 +182,9 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         let first_queue = self
             .free_queues(&capabilities, num_queues)
             .ok_or(ErrorCode::NoResources)?;
-        let offered = features::offered(wanted, pairs, control, ring::offered(&capabilities));
+        let mac_chosen = arguments.mac != net::NO_MAC;
+        let ring = ring::offered(&capabilities);
+        let offered = features::offered(wanted, pairs, control, mac_chosen, ring);
         let object = Device {
             first_queue,
             num_queues,
@@ -265,16 +267,17 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         arguments: &DeviceSetFeatures,
     ) -> Outcome {
         let object = self.get_mut(device)?;
-        let wanted = arguments.features.get();
-        if wanted & !object.offered != 0 || !features::consistent(wanted) {
+        let agreed = arguments.features.get();
+        if agreed & !object.offered != 0 {
             return Err(ErrorCode::InvalidArgument);
         }
         if object.queues().any(|queue| hal.position(queue).running) {
             return Err(ErrorCode::Busy);
         }
-        object.features = wanted;
-        hal.set_vlan_filter(device, wanted & features::CTRL_VLAN != 0);
-        hal.set_offloads(device, wanted);
+        object.features = features::effective(agreed);
+        let features = object.features;
+        hal.set_vlan_filter(device, features & features::CTRL_VLAN != 0);
+        hal.set_offloads(device, features);
         done()
     }
 

@@ -7,7 +7,7 @@ mod mock;
 use mock::{agree, command, create, created, execute, Call, Firmware, Mock};
 use mooring_firmware::hal::{MacTable, ReceiveFilter};
 use mooring_firmware::net::features::*;
-use mooring_hw_regs::wire::{DeviceCreate, DeviceSetFeatures, ErrorCode, Opcode};
+use mooring_hw_regs::wire::{DeviceCreate, DeviceSetFeatures, Opcode};
 use proptest::prelude::*;
 
 #[test]
@@ -69,16 +69,9 @@ fn the_control_queue_obeys_what_was_agreed_on() {
     mock.control = vec![vec![4, 0, 1, 0]; 5];
     assert!(firmware.serve_control_queue(&mut mock, 4, 3));
     assert_eq!(mock.control.len(), 2);
-    // A feature without the one that it needs.
-    let features = DeviceSetFeatures {
-        features: MQ.into(),
-    };
-    let refused = execute(
-        &mut firmware,
-        &mut mock,
-        &command(Opcode::DeviceSetFeatures, device, &features, 0),
-    );
-    assert_eq!(refused, Err(ErrorCode::InvalidArgument));
+    // A feature without the one that it needs has no effect.
+    agree(&mut firmware, &mut mock, device, MQ);
+    assert_eq!(serve(&mut firmware, &mut mock, &two_pairs), 1);
 }
 
 /// Everything that a control queue has commands for.
@@ -356,14 +349,36 @@ fn features_come_with_those_that_they_need() {
     ] {
         assert_eq!(offered(least | wanted), least | expected, "{wanted:#x}");
     }
-    // A driver that agrees on less than it needs is refused.
+    // What a driver agrees on without the rest has no effect.
     let (mut firmware, mut mock, device) = device(ALL);
-    for features in [HOST_TSO4, GUEST_TSO4, GUEST_CSUM | GUEST_ECN, MQ] {
-        let features = DeviceSetFeatures {
-            features: (least | features).into(),
-        };
-        let command = command(Opcode::DeviceSetFeatures, device, &features, 0);
-        let refused = execute(&mut firmware, &mut mock, &command);
-        assert_eq!(refused, Err(ErrorCode::InvalidArgument));
+    for (agreed, effect) in [
+        (HOST_TSO4, 0),
+        (GUEST_TSO4, 0),
+        (GUEST_CSUM | GUEST_ECN, GUEST_CSUM),
+        (MQ, 0),
+        (CSUM | HOST_TSO6, CSUM | HOST_TSO6),
+    ] {
+        agree(&mut firmware, &mut mock, device, least | agreed);
+        let last = mock.calls.last();
+        assert_eq!(last, Some(&Call::SetOffloads(device, least | effect)));
     }
+}
+
+#[test]
+fn an_address_that_the_host_has_chosen_is_the_hosts() {
+    let offered = |mac: [u8; 6], features: u64| {
+        let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
+        let arguments = DeviceCreate {
+            mac,
+            features: features.into(),
+            ..create(2)
+        };
+        let device = created(&mut firmware, &mut mock, &arguments).expect("a device");
+        device.features.get() & CTRL_MAC_ADDR
+    };
+    let mac = [2, 0, 0, 0, 0, 9];
+    assert_eq!(offered([0; 6], 0), CTRL_MAC_ADDR);
+    assert_eq!(offered(mac, 0), 0);
+    assert_eq!(offered(mac, ALL), CTRL_MAC_ADDR);
+    assert_eq!(offered(mac, ALL & !CTRL_MAC_ADDR), 0);
 }

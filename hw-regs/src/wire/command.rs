@@ -72,8 +72,7 @@ pub enum Opcode {
     /// [`MacChanged`](super::EventKind::MacChanged) of a network device, changed or not.
     NetTell = 0x0122,
     /// Has the driver of a network device announce where the device is, since it may have been elsewhere meanwhile. Does nothing
-    /// if the driver has not agreed to that (`VIRTIO_NET_F_GUEST_ANNOUNCE`), or while the link is down, which is announced when it
-    /// comes up.
+    /// if the driver has not agreed to that (`VIRTIO_NET_F_GUEST_ANNOUNCE`), or while the link is down.
     NetAnnounce = 0x0123,
     /// Takes an address space from the card's pool ([`AddressSpaceCreate`]) →
     /// [`AddressSpaceCreated`](super::AddressSpaceCreated).
@@ -172,7 +171,8 @@ pub struct DeviceCreate {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct DeviceSetFeatures {
-    /// Virtio feature bits, a subset of those offered.
+    /// Virtio feature bits, a subset of those offered. One that lacks what it depends on (virtio 1.3, section 5.1.3.1) has no
+    /// effect.
     pub features: U64,
 }
 

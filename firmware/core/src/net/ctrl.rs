@@ -109,9 +109,12 @@ fn execute<H: Hal, const D: usize, const Q: usize>(
             if !is_assignable(&mac) || devices.mac_taken(&mac, device) {
                 return None;
             }
-            devices.get_mut(device).ok()?.mac = mac;
-            hal.set_mac(device, mac);
-            devices.tell_mac(device);
+            let object = devices.get_mut(device).ok()?;
+            // The host is told of news only, so that a guest can't keep it busy.
+            if core::mem::replace(&mut object.mac, mac) != mac {
+                hal.set_mac(device, mac);
+                devices.tell_mac(device);
+            }
         }
         (CLASS_VLAN, command @ (VLAN_ADD | VLAN_DEL)) => {
             agreed(features::CTRL_VLAN)?;
@@ -140,7 +143,7 @@ fn execute<H: Hal, const D: usize, const Q: usize>(
             let wanted = u64::from_le_bytes(read(hal, queue, DATA)?);
             let switchable = object.features & features::GUEST_OFFLOADS;
             let on = object.features & !switchable | wanted;
-            if wanted & !switchable != 0 || !features::consistent(on) {
+            if wanted & !switchable != 0 || features::effective(on) != on {
                 return None;
             }
             hal.set_offloads(device, on);

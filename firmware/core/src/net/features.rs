@@ -101,7 +101,10 @@ const NEEDS: [(u64, u64); 5] = [
 
 /// What a device offers whose creator wants at most `wanted`, or all if that is 0. `ring` is what all devices of the card offer
 /// about their rings.
-pub(crate) fn offered(wanted: u64, pairs: u16, control: bool, ring: u64) -> u64 {
+///
+/// Whose address the creator has chosen (`mac_chosen`) may change it only if the creator wants that by name, too: addresses are
+/// what keeps the tenants of a network apart.
+pub(crate) fn offered(wanted: u64, pairs: u16, control: bool, mac_chosen: bool, ring: u64) -> u64 {
     let mut offered = ALWAYS | ring;
     if control {
         offered |= WITH_CONTROL;
@@ -111,22 +114,22 @@ pub(crate) fn offered(wanted: u64, pairs: u16, control: bool, ring: u64) -> u64 
     }
     if wanted != 0 {
         offered &= wanted;
+    } else if mac_chosen {
+        offered &= !CTRL_MAC_ADDR;
     }
-    // What lacks what it needs goes, and with it what needs that in turn: the longest row of needs is three.
-    for _ in 0..NEEDS.len() {
-        offered = NEEDS.iter().fold(offered, |offered, (features, one_of)| {
-            match offered & one_of {
-                0 => offered & !features,
-                _ => offered,
-            }
-        });
-    }
-    offered
+    effective(offered)
 }
 
-/// Whether every feature comes with those that it depends on.
-pub(crate) fn consistent(features: u64) -> bool {
-    NEEDS
-        .iter()
-        .all(|(needy, one_of)| features & needy == 0 || features & one_of != 0)
+/// Those of some features that come with what they depend on; the others have no effect. Drivers agree on each by itself (a
+/// virtual machine monitor that keeps checksums from its guest may leave it segmentation, which is nothing without).
+pub(crate) fn effective(features: u64) -> u64 {
+    // What lacks what it needs goes, and with it what needs that in turn: the longest row of needs is three.
+    (0..NEEDS.len()).fold(features, |features, _| {
+        NEEDS.iter().fold(features, |features, (needy, one_of)| {
+            match features & one_of {
+                0 => features & !needy,
+                _ => features,
+            }
+        })
+    })
 }

@@ -69,8 +69,9 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         if up == was_up {
             return;
         }
-        // What is at the other end may have learned meanwhile that the device is elsewhere.
-        object.status.announce = up && object.features & features::GUEST_ANNOUNCE != 0;
+        // A driver needs no request to make itself known on a link that came up, and Linux, which takes an announcement
+        // before the link's state, would send it into a link that is still down for it.
+        object.status.announce &= up;
         hal.set_link(device, up);
         self.tell_status(device);
     }
