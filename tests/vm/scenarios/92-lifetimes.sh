@@ -3,39 +3,15 @@
 #
 # A device loses its ground in every state that a process can have brought it to, and under load: each way of removal begins
 # while the file is open, waits for it to be closed and for nothing else, and leaves nothing behind; see "Lifetimes" in
-# docs/vdpa-operations.md. Removal without an open file is in 90-removal.sh.
+# docs/vdpa-operations.md. Removal without an open file is in 90-removal.sh, that of a card from its slot in 93-hotplug.sh.
 
-# What a process has done with the device, in words for hold(): opened it, started it, reset it again, suspended it, had it fail,
-# keeps it busy.
-STATES="idle running reset suspended failed loaded"
-# All of them for every way of removal would take a slow kernel minutes. There, those in which the card is at work, or was.
+# shellcheck source=tests/vm/states.sh
+. /tests/states.sh
+
+# All of them for every way of removal would take a slow kernel minutes, and on other kinds of cards they show nothing new.
+# There, those in which the card is at work, or was.
 SOME=$STATES
-[ "$SLOWDOWN" = 1 ] || SOME="suspended loaded"
-
-PCI=/sys/bus/pci/drivers/mooring_vdpa
-
-# bring STATE NAME has a process open the device and bring it to that state.
-bring() {
-    case $1 in
-        idle) hold "$2" --idle ;;
-        *) hold "$2" --allow-trouble --abandon ;;
-    esac
-    case $1 in
-        reset) answers reset "reset: status 0x0" ;;
-        suspended) answers suspend "suspend: ok" ;;
-        failed)
-            allow_log "IOMMU fault|queue [0-9]+ stopped"
-            answers fault "fault: status 0x4f"
-            ;;
-        loaded) answers load "load: 16 of 16" ;;
-    esac
-}
-
-# answers WORD LINE asks the holder, and waits for that answer.
-answers() {
-    echo "$1" >&9
-    within 20 grep -q -x "$2" "$WORK/hold-output"
-}
+[ "$SLOWDOWN-$IOMMU" = 1-identity ] || SOME="suspended loaded"
 
 # lost COMMAND... takes the device away in each state of $states, and puts everything back by `again` before the next one.
 lost() {
@@ -58,12 +34,6 @@ lost() {
 }
 
 ended() { ! kill -0 "$1" 2>/dev/null; }
-
-# device makes the device unless it is there, and works: frames come back.
-device() {
-    ensure life "$CARD"
-    client loopback life --frames 16 >"$WORK/loopback" || fail "$(cat "$WORK/loopback")"
-}
 
 test_device_is_deleted() {
     CARD=$LOOP gone=yes states=$STATES
@@ -101,53 +71,6 @@ test_function_is_removed() {
         within 10 test -e "$PCI/${LOOP#pci/}"
     }
     lost sh -c "echo 1 >'/sys/bus/pci/devices/${LOOP#pci/}/remove'"
-}
-
-# ---- Hot-plug ----
-
-# functions prints how many functions the driver has.
-functions() { find "$PCI" -name '0000:*' | wc -l; }
-
-# slot WORD has the machine plug the slot's card in or ask for it back; the runner listens.
-slot() { echo "# mooring-vm: $1" >/dev/ttyS1; }
-
-one_more() { [ "$(functions)" -gt "$before" ]; }
-
-plugged() {
-    before=$(functions)
-    find $PCI/ -name '0000:*' >"$WORK/functions"
-    slot plug
-    within 20 one_more
-    CARD=pci/$(find $PCI/ -name '0000:*' | grep -v -x -F -f "$WORK/functions" | sed 's,.*/,,')
-}
-
-unplugged() { [ ! -e "/sys/bus/pci/devices/${CARD#pci/}" ]; }
-
-test_card_is_plugged_in_and_out() {
-    plugged
-    device
-    vdpa dev del life
-    slot unplug
-    within 20 unplugged
-    ! vdpa mgmtdev show | grep -q "$CARD" || fail "the management device is left"
-}
-
-test_card_is_unplugged_under_an_open_file() {
-    # Each takes seconds, because a port waits whether the button is pressed again. What the kernel then does with the function
-    # is what it does when the function is removed.
-    for state in idle loaded; do
-        plugged
-        device
-        bring "$state" life
-        slot unplug
-        # The port gives the driver time to let go, without a limit.
-        sleep 1
-        ! unplugged || fail "$state: it did not wait for the open file"
-        release
-        within 20 unplugged
-        [ ! -e "$VDPA/devices/life" ] || fail "$state: the device is still there"
-        echo "$state: ok"
-    done
 }
 
 # ---- The kernel's own driver, under load ----
