@@ -11,6 +11,9 @@ VDPA=/sys/bus/vdpa
 # How many times slower this kernel is than the stock one; the runner says it on the kernel's command line.
 : "${SLOWDOWN:=1}"
 
+# How many times as much the clients do: 1, or more in `make test-long`.
+: "${LONG:=1}"
+
 # What the cards have of an IOMMU: identity (address spaces can be 1:1), explicit (they can't) or none; and the machine's
 # own: off, strict or lazy. See scripts/vm --help.
 : "${IOMMU:=identity}" "${PLATFORM_IOMMU:=off}"
@@ -21,8 +24,8 @@ case $IOMMU in
     *) DEFAULT_MODE=blocked ;;
 esac
 
-# limit SECONDS prints how long something may take here that may take so long on the stock kernel.
-limit() { echo $(($1 * SLOWDOWN)); }
+# limit SECONDS prints how long something may take here that may take so long on the stock kernel in `make test`.
+limit() { echo $(($1 * SLOWDOWN * LONG)); }
 
 # ---- The cards, see the file `cards` ----
 
@@ -60,7 +63,7 @@ case $IOMMU in
 esac
 export LOOP2 NETWORK2
 : "${NARROW:=pci/$(card 14)}" "${FORGETFUL:=pci/$(card 15)}"
-export SLOWDOWN IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR NARROW FORGETFUL
+export SLOWDOWN LONG IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR NARROW FORGETFUL
 
 # What the driver says of the cards that it refuses, each time it is loaded.
 REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|control processor failed|card reports number of queues|went away while it was set up'
