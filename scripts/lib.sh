@@ -27,6 +27,10 @@ hash_of() { sha256sum | cut -c1-12; }
 # The root is keyed by what defines it, so that a changed package list makes a new root and an old checkout still
 # finds its own.
 ROOT=$CACHE/root-$(cat "$SRC/scripts/packages.txt" <(echo "$DEBIAN_SUITE $(uname -m)") | hash_of)
+# A system whose programs the guest runs as clients of a device, keyed the same way. It is apart from the build root, so that
+# another program costs no other build root, and no other kernel.
+# shellcheck disable=SC2034 # read by the scripts that source this file
+CLIENTS=$CACHE/clients-$(cat "$SRC/scripts/guest/clients.txt" <(echo "$DEBIAN_SUITE $(uname -m)") | hash_of)
 # The newest release of the series that is here, with its source and all its flavours.
 KERNEL_DIR=$CACHE/kernel-$KERNEL_SERIES
 

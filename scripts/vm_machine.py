@@ -18,6 +18,8 @@ INITRAMFS = f"/build/guest-{FLAVOUR}/initramfs.cpio"
 # processor is an emulated one.
 SLOWDOWN = {"stock": 1}.get(FLAVOUR, 5)
 SIM = "/src/out/mooring-sim"
+# A system whose programs the guest may run; it mounts this by 9p.
+CLIENTS = pathlib.Path("/run/clients/usr")
 # The answer of the trial belongs to this host and this version of the kernel; /build outlives every run.
 ACCEL_ANSWER = pathlib.Path("/build/accel")
 TRIAL_SECONDS = 20 * SLOWDOWN
@@ -187,6 +189,9 @@ class Machine:
             # Hot-plug as on a real board, by the port's own registers, and not by ACPI.
             command += ["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off", "-device", "pcie-root-port,id=hotplug0,chassis=1,slot=1",
                         "-qmp", f"unix:{self._qmp_socket()},server=on,wait=off"]
+        # Behind the cards, so that their addresses don't depend on it.
+        if CLIENTS.exists():
+            command += ["-fsdev", f"local,id=clients,path={CLIENTS},security_model=none,readonly=on", "-device", "virtio-9p-pci,fsdev=clients,mount_tag=clients"]
         command += self.qemu_args
         (self.logs / "qemu.cmd").write_text(" ".join(command) + "\n")
         with open(self.logs / "qemu.log", "w") as log:

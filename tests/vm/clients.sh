@@ -1,0 +1,30 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+#
+# Programs that are too large for the guest's own file system: scripts/guest/clients.txt. Sourced by the scenarios that run
+# them.
+
+CLIENTS=/run/clients
+
+# mount_clients makes the programs' system usable, unless it is.
+mount_clients() {
+    [ ! -d "$CLIENTS/usr/bin" ] || return 0
+    modprobe -a 9pnet_virtio 9p
+    mkdir -p "$CLIENTS/usr" "$CLIENTS/dev" "$CLIENTS/proc" "$CLIENTS/sys" "$CLIENTS/tmp" "$CLIENTS/run" "$CLIENTS/tests"
+    mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 clients "$CLIENTS/usr"
+    for link in bin sbin lib lib64; do
+        ln -s usr/$link "$CLIENTS/$link"
+    done
+    for folder in dev proc sys tmp tests; do
+        mount --rbind /$folder "$CLIENTS/$folder"
+    done
+}
+
+# node NAME prints the path of a device's node.
+node() { echo "/dev/$(basename "$VDPA/devices/$1"/vhost-vdpa-*)"; }
+
+# in_clients PROGRAM... runs a program of that system, which may lock as much memory as it likes.
+in_clients() {
+    # shellcheck disable=SC3045 # dash has -l
+    (ulimit -l unlimited && exec chroot "$CLIENTS" "$@")
+}
