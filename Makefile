@@ -25,13 +25,14 @@ vm_args := $(if $(CARDS),'--card=$(CARDS)') $(VM_ARGS)
 .DEFAULT_GOAL := help
 # The stages share one build root and two of them would only slow each other down; each uses all processors itself.
 .NOTPARALLEL:
-.PHONY: help setup update demo test test-debug test-kcsan bench shell all modules programs guest fuzz check fix enter clean distclean
+.PHONY: help setup update demo test test-long test-debug test-kcsan bench shell all modules programs guest fuzz check fix enter clean distclean
 
 help:
 	@echo "Mooring: a vDPA parent driver for SmartNICs with an on-chip IOMMU, and the card to try it on"
 	@echo
 	@echo "  make demo       boot a VM with the card and show a reset that leaves the map alone"
 	@echo "  make test       host tests, then VM tests; the last line is 'N passed, N failed'"
+	@echo "  make test-long  the tests with QEMU, DPDK and virtio_net as clients, longer and on each kind of card"
 	@echo "  make test-debug VM tests on a kernel that looks for mistakes with memory, locks and DMA"
 	@echo "  make test-kcsan VM tests on a kernel that looks for data races"
 	@echo "  make bench      what maps and resets cost, as ratios to vdpa_sim_net, in one run"
@@ -90,6 +91,10 @@ shell: guest
 
 test: guest
 	@$(ENTER) scripts/test $(if $(TESTS),--only $(TESTS)) -- $(vm_args)
+
+# The clients' tests do much more of the same than in `make test`.
+test-long: guest
+	@$(ENTER) scripts/test --only vm --long -- $(vm_args)
 
 # The host tests don't depend on the kernel.
 test-debug test-kcsan: test-%:
