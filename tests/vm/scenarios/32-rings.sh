@@ -1,7 +1,10 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 #
-# virtio_net over rings of every format, chosen by the features that a device is provisioned with.
+# Kernels: stock
+#
+# virtio_net over rings of every format, chosen by the features that a device is provisioned with. What the formats differ in is
+# the work of the card and of virtio_net, and not of the driver, which is what the debug kernel looks at.
 
 # Bits: MTU, MAC, STATUS, VERSION_1, ACCESS_PLATFORM, ORDER_PLATFORM.
 PLAIN="3 5 16 32 33 36"
