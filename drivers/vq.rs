@@ -56,7 +56,8 @@ impl Layout {
         self.areas(address, size)
             .iter()
             .all(|(start, alignment, length)| {
-                start % alignment == 0 && start.checked_add(length.saturating_sub(1)).is_some()
+                start & alignment.wrapping_sub(1) == 0
+                    && start.checked_add(length.saturating_sub(1)).is_some()
             })
     }
 }
