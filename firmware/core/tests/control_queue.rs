@@ -7,7 +7,7 @@ mod mock;
 use mock::{agree, command, create, created, execute, Call, Firmware, Mock};
 use mooring_firmware::hal::{MacTable, ReceiveFilter};
 use mooring_firmware::net::features::*;
-use mooring_hw_regs::wire::{DeviceCreate, DeviceSetFeatures, Opcode};
+use mooring_hw_regs::wire::{DeviceSetFeatures, Opcode};
 use proptest::prelude::*;
 
 #[test]
@@ -288,97 +288,4 @@ fn a_reset_takes_back_what_the_control_queue_has_set() {
         assert!(mock.calls.contains(&Call::SetVlanFilter(device, on)));
         mock.calls.clear();
     }
-}
-
-#[test]
-fn guest_offloads_are_a_choice_among_those_agreed_on() {
-    let agreed = ALL | CTRL_GUEST_OFFLOADS | GUEST_CSUM | GUEST_TSO4 | GUEST_ECN | CSUM | HOST_TSO4;
-    let rest = agreed & !GUEST_OFFLOADS;
-    let request = |offloads: u64| [&[5, 0][..], &offloads.to_le_bytes()].concat();
-    let (mut firmware, mut mock, device) = device(agreed);
-    for offloads in [
-        0,
-        GUEST_CSUM,
-        GUEST_CSUM | GUEST_TSO4,
-        GUEST_CSUM | GUEST_TSO4 | GUEST_ECN,
-    ] {
-        let answer = ask_control(&mut firmware, &mut mock, &request(offloads));
-        let calls = vec![Call::SetOffloads(device, rest | offloads)];
-        assert_eq!(answer, (0, calls), "{offloads:#x}");
-    }
-    for offloads in [
-        GUEST_TSO4,
-        GUEST_CSUM | GUEST_ECN,
-        GUEST_CSUM | GUEST_TSO6,
-        CSUM,
-        1 << 63,
-        u64::MAX,
-    ] {
-        let answer = ask_control(&mut firmware, &mut mock, &request(offloads));
-        assert_eq!(answer, (1, vec![]), "{offloads:#x}");
-    }
-    let short = &request(0)[..9];
-    assert_eq!(ask_control(&mut firmware, &mut mock, short), (1, vec![]));
-}
-
-#[test]
-fn features_come_with_those_that_they_need() {
-    let least = VERSION_1 | ACCESS_PLATFORM;
-    let offered = |wanted: u64| {
-        let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
-        let arguments = DeviceCreate {
-            features: wanted.into(),
-            ..create(1)
-        };
-        let device = created(&mut firmware, &mut mock, &arguments).expect("a device");
-        device.features.get()
-    };
-    for (wanted, expected) in [
-        (MRG_RXBUF, MRG_RXBUF),
-        (GUEST_TSO4 | GUEST_ECN, 0),
-        (GUEST_CSUM | GUEST_ECN, GUEST_CSUM),
-        (
-            GUEST_CSUM | GUEST_TSO6 | GUEST_ECN,
-            GUEST_CSUM | GUEST_TSO6 | GUEST_ECN,
-        ),
-        (HOST_TSO4 | HOST_TSO6 | HOST_ECN, 0),
-        (CSUM | HOST_ECN, CSUM),
-        (CTRL_RX | CTRL_VLAN | CTRL_MAC_ADDR | GUEST_ANNOUNCE, 0),
-        (CTRL_VQ | CTRL_VLAN, CTRL_VQ | CTRL_VLAN),
-        (1 << 60, 0),
-    ] {
-        assert_eq!(offered(least | wanted), least | expected, "{wanted:#x}");
-    }
-    // What a driver agrees on without the rest has no effect.
-    let (mut firmware, mut mock, device) = device(ALL);
-    for (agreed, effect) in [
-        (HOST_TSO4, 0),
-        (GUEST_TSO4, 0),
-        (GUEST_CSUM | GUEST_ECN, GUEST_CSUM),
-        (MQ, 0),
-        (CSUM | HOST_TSO6, CSUM | HOST_TSO6),
-    ] {
-        agree(&mut firmware, &mut mock, device, least | agreed);
-        let last = mock.calls.last();
-        assert_eq!(last, Some(&Call::SetOffloads(device, least | effect)));
-    }
-}
-
-#[test]
-fn an_address_that_the_host_has_chosen_is_the_hosts() {
-    let offered = |mac: [u8; 6], features: u64| {
-        let (mut firmware, mut mock) = (Firmware::new(), Mock::default());
-        let arguments = DeviceCreate {
-            mac,
-            features: features.into(),
-            ..create(2)
-        };
-        let device = created(&mut firmware, &mut mock, &arguments).expect("a device");
-        device.features.get() & CTRL_MAC_ADDR
-    };
-    let mac = [2, 0, 0, 0, 0, 9];
-    assert_eq!(offered([0; 6], 0), CTRL_MAC_ADDR);
-    assert_eq!(offered(mac, 0), 0);
-    assert_eq!(offered(mac, ALL), CTRL_MAC_ADDR);
-    assert_eq!(offered(mac, ALL & !CTRL_MAC_ADDR), 0);
 }
