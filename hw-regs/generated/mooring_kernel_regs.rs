@@ -188,6 +188,12 @@ register! {
         /// At least 1; no matter on a card without an IOMMU.
         15:0    value => u16;
     }
+
+    /// Number of disks. Disks of the card. Each is behind one block device at most.
+    pub(crate) INFO_NUM_DISKS(u32) @ 0x00000038 {
+        /// 0 to 1024; 0 on a card that has no block devices.
+        15:0    value => u16;
+    }
 }
 
 // Control processor: state of the processor that executes commands.

@@ -241,6 +241,19 @@ enum mooring_cp_state {
 #define MOORING_INFO_MAX_BATCH_VALUE_SHIFT                      0
 #define MOORING_INFO_MAX_BATCH_VALUE_MASK                       0x0000ffffu
 
+/*
+ * Identity and limits: Number of disks. Disks of the card. Each is behind one block device at
+ * most.
+ */
+#define MOORING_INFO_NUM_DISKS_OFFSET                           0x038
+#define MOORING_INFO_NUM_DISKS_RESET_VALUE                      0x00000000u
+#define MOORING_INFO_NUM_DISKS_READ_MASK                        0x0000ffffu
+#define MOORING_INFO_NUM_DISKS_WRITE_MASK                       0x00000000u
+#define MOORING_INFO_NUM_DISKS_STROBE_MASK                      0x00000000u
+/* value: 0 to 1024; 0 on a card that has no block devices. */
+#define MOORING_INFO_NUM_DISKS_VALUE_SHIFT                      0
+#define MOORING_INFO_NUM_DISKS_VALUE_MASK                       0x0000ffffu
+
 /* Control processor: Control. Resets the card. */
 #define MOORING_CP_CONTROL_OFFSET                               0x100
 #define MOORING_CP_CONTROL_RESET_VALUE                          0x00000000u

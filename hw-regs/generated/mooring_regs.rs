@@ -108,7 +108,7 @@ pub const MAILBOX_PAYLOAD_OFFSET: usize = 0x600;
 pub const MAILBOX_PAYLOAD_SIZE: usize = 1024;
 
 /// Every register, in the order of the offsets.
-pub const REGISTERS: [Register; 40] = [
+pub const REGISTERS: [Register; 41] = [
     InfoMagic::REGISTER,
     InfoInterfaceVersion::REGISTER,
     InfoBuild::REGISTER,
@@ -123,6 +123,7 @@ pub const REGISTERS: [Register; 40] = [
     InfoAddressBits::REGISTER,
     InfoNumVectors::REGISTER,
     InfoMaxBatch::REGISTER,
+    InfoNumDisks::REGISTER,
     CpControl::REGISTER,
     CpStatus::REGISTER,
     CpError::REGISTER,
@@ -857,6 +858,47 @@ impl InfoMaxBatch {
     };
 
     /// At least 1; no matter on a card without an IOMMU.
+    pub const fn value(self) -> u16 {
+        Self::VALUE.get(self.0) as u16
+    }
+
+    /// The word with [`value`](Self::value) set.
+    pub const fn with_value(self, value: u16) -> Self {
+        Self(Self::VALUE.set(self.0, value as u32))
+    }
+}
+
+/// Identity and limits: Number of disks. Disks of the card. Each is behind one block device at
+/// most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InfoNumDisks(pub u32);
+
+impl InfoNumDisks {
+    /// Bytes from the start of the BAR.
+    pub const OFFSET: usize = 0x038;
+
+    /// Value after power-on and after a card reset.
+    pub const RESET_VALUE: u32 = 0x0;
+
+    /// The register as data.
+    pub const REGISTER: Register = Register {
+        name: "INFO_NUM_DISKS",
+        offset: Self::OFFSET,
+        reset: Self::RESET_VALUE,
+        read_mask: 0x0000ffff,
+        write_mask: 0x00000000,
+        strobe_mask: 0x00000000,
+        fields: &[Self::VALUE],
+    };
+
+    /// 0 to 1024; 0 on a card that has no block devices.
+    pub const VALUE: Field = Field {
+        name: "value",
+        shift: 0,
+        mask: 0x0000ffff,
+    };
+
+    /// 0 to 1024; 0 on a card that has no block devices.
     pub const fn value(self) -> u16 {
         Self::VALUE.get(self.0) as u16
     }

@@ -189,7 +189,7 @@ layout!(address_space_info: AddressSpaceInfo, 64 bytes {
     56 8 reserved,
 });
 
-layout!(device_statistics: DeviceStatistics, 80 bytes {
+layout!(device_statistics: DeviceStatistics, 96 bytes {
     0 8 rx_frames,
     8 8 rx_bytes,
     16 8 rx_dropped,
@@ -200,6 +200,25 @@ layout!(device_statistics: DeviceStatistics, 80 bytes {
     56 8 dma_reads,
     64 8 dma_writes,
     72 8 queue_errors,
+    80 8 requests,
+    88 8 request_bytes,
+});
+
+layout!(block_info: BlockInfo, 48 bytes {
+    0 8 capacity,
+    8 4 size_max,
+    12 4 seg_max,
+    16 4 block_size,
+    20 4 max_discard_sectors,
+    24 4 max_discard_seg,
+    28 4 discard_alignment,
+    32 4 max_write_zeroes_sectors,
+    36 4 max_write_zeroes_seg,
+    40 2 disk,
+    42 1 write_zeroes_may_unmap,
+    43 1 physical_block_exp,
+    44 2 min_io_size,
+    46 2 opt_io_size,
 });
 
 #[test]

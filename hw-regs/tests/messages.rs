@@ -99,6 +99,7 @@ round_trips! {
     address_space_updated: AddressSpaceUpdated,
     address_space_info: AddressSpaceInfo,
     device_statistics: DeviceStatistics,
+    block_info: BlockInfo,
 }
 
 #[test]

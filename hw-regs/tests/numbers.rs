@@ -24,6 +24,7 @@ fn opcodes() {
         (0x0121, Opcode::NetSetLink),
         (0x0122, Opcode::NetTell),
         (0x0123, Opcode::NetAnnounce),
+        (0x0130, Opcode::BlockQuery),
         (0x0200, Opcode::AddressSpaceCreate),
         (0x0201, Opcode::AddressSpaceDestroy),
         (0x0202, Opcode::AddressSpaceSetMode),

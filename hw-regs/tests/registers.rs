@@ -16,7 +16,7 @@ const REFERENCE: &str = include_str!("../generated/registers.md");
 
 /// The contract: name, offset, reset value, and the bits that the host reads, writes and strobes.
 #[rustfmt::skip]
-const PINNED: [(&str, usize, u32, u32, u32, u32); 40] = [
+const PINNED: [(&str, usize, u32, u32, u32, u32); 41] = [
     ("INFO_MAGIC",              0x000, 0x524f_4f4d, 0xffff_ffff, 0, 0),
     ("INFO_INTERFACE_VERSION",  0x004, 0x0001_0000, 0xffff_ffff, 0, 0),
     ("INFO_BUILD",              0x008, 0, 0xffff_ffff, 0, 0),
@@ -31,6 +31,7 @@ const PINNED: [(&str, usize, u32, u32, u32, u32); 40] = [
     ("INFO_ADDRESS_BITS",       0x02c, 0, 0x0000_ffff, 0, 0),
     ("INFO_NUM_VECTORS",        0x030, 0, 0x0000_ffff, 0, 0),
     ("INFO_MAX_BATCH",          0x034, 0, 0x0000_ffff, 0, 0),
+    ("INFO_NUM_DISKS",          0x038, 0, 0x0000_ffff, 0, 0),
     ("CP_CONTROL",              0x100, 0, 0, 0, 0x0000_0001),
     ("CP_STATUS",               0x104, 0, 0x0000_000f, 0, 0),
     ("CP_ERROR",                0x108, 0, 0xffff_ffff, 0, 0),

@@ -11,8 +11,9 @@ use mooring_hw_regs::regs::{
     CpControl, CpState, IommuCommands, IommuFaults, BAR_DOORBELLS, BAR_REGISTERS, DOORBELL_STRIDE,
     REGISTERS_SIZE,
 };
-use mooring_hw_regs::wire::{Event, QueueErrorReason, STATUS_OK};
+use mooring_hw_regs::wire::{Command, Event, QueueErrorReason, STATUS_OK};
 
+use crate::blk::{Disk, Disks};
 use crate::cmdq::Cmdq;
 use crate::cp::{Blocks, CpRegisters, Firmware};
 use crate::eventq::Eventq;
@@ -33,6 +34,10 @@ const QUEUE_FRAMES: usize = 64;
 const CONTROL_COMMANDS: usize = 16;
 const UPLINK_FRAMES: usize = 64;
 
+/// Requests of a queue, and answers to requests, that one step handles at most.
+const REQUESTS: usize = 8;
+const ANSWERS: usize = 64;
+
 /// `cp.ERROR` of a control processor that was asked to fail at its boot.
 const BOOT_FAILURE: u32 = 0xb007;
 
@@ -51,6 +56,8 @@ pub struct Card {
     cmdq: Cmdq,
     /// Commands carried out since the reset.
     commands: u64,
+    /// A command that was fetched and has to wait, and the queue that it stops.
+    waiting: Option<(Command, u16)>,
     eventq: Eventq,
     blocks: Blocks,
     doorbells: Arc<Doorbells>,
@@ -92,6 +99,7 @@ impl Card {
             firmware: Box::new(Firmware::new()),
             cmdq: Cmdq::default(),
             commands: 0,
+            waiting: None,
             eventq: Eventq::default(),
             blocks: Blocks::new(
                 &config,
@@ -111,6 +119,27 @@ impl Card {
             frame: Vec::new(),
             scratch: Vec::new(),
         })
+    }
+
+    /// Puts disks into the card, for block devices. They stay through resets of the card. Call it before anything else.
+    pub fn insert_disks(&mut self, disks: impl IntoIterator<Item = Arc<dyn Disk>>) {
+        let mut all = Disks::new(self.config.devices, self.config.queues);
+        disks.into_iter().for_each(|disk| all.insert(disk));
+        self.blocks.set_disks(all);
+        info::set_disks(self.blocks.disks.count(), &mut self.registers);
+    }
+
+    /// Has each disk work on a thread of its own, which calls `wake` when a request was carried out; the card's
+    /// [`step`](Self::step) goes on with it. Without this a disk works in `step`.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread left.
+    pub fn run_disks_on_threads(
+        &mut self,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<()> {
+        self.blocks.disks.run_on_threads(wake)
     }
 
     /// Reads from BAR 0 or 2. Never fails: it answers as hardware would.
@@ -174,12 +203,17 @@ impl Card {
         }
         self.commands();
         self.queues();
+        let more_answers = self.blocks.finish_requests(ANSWERS);
         let more_frames = self.receive_from_uplink();
         self.raise_queue_interrupts();
         self.tell_failures();
         self.tell_changes();
         self.tell_losses();
-        more_frames || (self.has_commands() && !self.hangs()) || self.doorbells.any()
+        let more_commands = match self.waiting {
+            Some(_) => self.waits_no_more(),
+            None => self.has_commands(),
+        };
+        more_frames || more_answers || (more_commands && !self.hangs()) || self.doorbells.any()
     }
 
     /// Resets the card: a function-level reset, or `cp.CONTROL.reset`. Call [`step`](Self::step) afterwards.
@@ -192,11 +226,16 @@ impl Card {
         *self.firmware = Firmware::new();
         self.cmdq = Cmdq::default();
         self.commands = 0;
+        self.waiting = None;
         self.eventq = Eventq::default();
         let mut bus = Bus::new(self.memory.clone(), self.config.bus_bits);
         bus.set_master(master);
+        let mut disks = std::mem::replace(&mut self.blocks.disks, Disks::new(0, 0));
+        disks.reset();
         self.blocks = Blocks::new(&self.config, bus, self.doorbells.clone());
         self.firmware.set_carrier(&mut self.blocks, self.carrier);
+        info::set_disks(disks.count(), &mut self.registers);
+        self.blocks.set_disks(disks);
         self.withheld.clear();
         for word in 0..self.doorbells.words() {
             self.doorbells.take(word);
@@ -279,13 +318,17 @@ impl Card {
             if self.hangs() || self.is_gone() {
                 break;
             }
-            let command = match &mut self.blocks.mailbox {
-                Some(mailbox) => mailbox.fetch(),
-                None => self.cmdq.fetch(&self.blocks.bus, &mut self.registers),
+            let command = match (self.waiting.take(), &mut self.blocks.mailbox) {
+                (Some((command, _)), _) => Some(command),
+                (None, Some(mailbox)) => mailbox.fetch(),
+                (None, None) => self.cmdq.fetch(&self.blocks.bus, &mut self.registers),
             };
             let Some(command) = command else {
                 break;
             };
+            if self.must_wait(&command) {
+                break;
+            }
             let completion = self.firmware.execute(&mut self.blocks, &command);
             if completion.status.get() != STATUS_OK && self.limit.allows() {
                 log::warn!(
@@ -307,6 +350,27 @@ impl Card {
         if let Some(vector) = self.cmdq.vector().filter(|_| completed) {
             self.raise(vector);
         }
+    }
+
+    /// Whether a command has to wait: one that stops a queue does, until the requests that were taken from its ring are
+    /// answered, since it tells how far the queue has come. All else on the card goes on meanwhile. No more requests are
+    /// taken from the ring, so that there is an end.
+    fn must_wait(&mut self, command: &Command) -> bool {
+        let Some(queue) = self.firmware.queue_to_disable(command) else {
+            return false;
+        };
+        let disks = &mut self.blocks.disks;
+        if disks.is_busy(queue) {
+            disks.hold(queue);
+            self.waiting = Some((*command, queue));
+        }
+        self.waiting.is_some()
+    }
+
+    /// Whether the command that had to wait need not any more.
+    fn waits_no_more(&self) -> bool {
+        self.waiting
+            .is_some_and(|(_, queue)| !self.blocks.disks.is_busy(queue))
     }
 
     fn has_commands(&self) -> bool {
@@ -344,6 +408,7 @@ impl Card {
                         self.firmware
                             .serve_control_queue(&mut self.blocks, queue, CONTROL_COMMANDS)
                     }
+                    Some(QueueRole::Request) => self.blocks.take_requests(queue, REQUESTS),
                     // A receive queue is looked at when a frame comes.
                     Some(QueueRole::Receive) | None => false,
                 };

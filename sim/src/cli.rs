@@ -2,6 +2,7 @@
 
 //! The command line.
 
+use crate::blk::DiskOptions;
 use crate::pci::{InterruptKind, Layout};
 use crate::server::Options;
 use crate::uplink::UplinkKind;
@@ -27,6 +28,10 @@ Examples:
   Two cards, cable between them; the order doesn't matter:
     mooring-sim --socket /tmp/card0 --uplink unix:/tmp/cable &
     mooring-sim --socket /tmp/card1 --uplink unix:/tmp/cable &
+
+  A card with a disk of 1 GiB:
+    truncate -s 1G disk.img
+    mooring-sim --socket /tmp/card0 --disk disk.img
 
 SIGUSR1 takes the uplink's carrier away, and with it the link of every device; SIGUSR2 brings it back.
 The card is served until SIGINT or SIGTERM. When a client leaves, the card is reset and the next client may come.";
@@ -56,6 +61,11 @@ pub struct Arguments {
     /// Capture what passes a port, `uplink` or a device's number, into a pcap file; may be repeated
     #[arg(long, value_name = "PORT=FILE")]
     pcap: Vec<Capture>,
+
+    /// A disk for a block device, in a file of its size; may be repeated, and each block device gets the next one.
+    /// Behind a comma: ro (never written), block-size=N (512 to 4096) [default: no disk]
+    #[arg(long, value_name = "FILE[,ro][,block-size=N]")]
+    disk: Vec<DiskOptions>,
 
     /// Log what happens to the card; -vv: in detail, -vvv: every access
     #[arg(short, long, action = clap::ArgAction::Count)]
@@ -292,6 +302,7 @@ impl Arguments {
             layout,
             uplink: self.uplink,
             captures,
+            disks: self.disk,
         })
     }
 }

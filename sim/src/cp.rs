@@ -13,6 +13,7 @@ use mooring_firmware::ControlProcessor;
 use mooring_hw_regs::regs::{CpError, CpFirmwareVersion, CpHeartbeat, CpState, CpStatus};
 use mooring_hw_regs::wire::{AddressSpaceMode, ErrorCode, Extent, ExtentOperation};
 
+use crate::blk::Disks;
 use crate::iommu::{Iommu, Piece};
 use crate::mailbox::Mailbox;
 use crate::memory::Bus;
@@ -82,6 +83,7 @@ pub(crate) struct Blocks {
     pub switch: Switch,
     /// The devices as the network sees them, by number.
     pub net: Box<[Option<NetDevice>]>,
+    pub disks: Disks,
     pieces: Vec<Piece>,
 }
 
@@ -100,6 +102,7 @@ impl Blocks {
                 max_batch: config.max_batch,
                 identity: config.iommu == IommuKind::Identity,
                 packed_ring: true,
+                disks: 0,
                 mac_base: config.mac_base,
                 link_speed: config.link_speed,
             },
@@ -111,8 +114,51 @@ impl Blocks {
             engine: Engine::new(config.queues, doorbells),
             switch: Switch::default(),
             net: vec![None; usize::from(config.devices)].into_boxed_slice(),
+            disks: Disks::new(config.devices, config.queues),
             pieces: Vec::new(),
         }
+    }
+
+    /// Puts disks into the card, in place of those that it has.
+    pub fn set_disks(&mut self, disks: Disks) {
+        self.capabilities.disks = disks.count();
+        self.disks = disks;
+    }
+
+    /// Takes up to `budget` requests of a queue and has them carried out. Returns whether there may be more that can be
+    /// taken now.
+    pub fn take_requests(&mut self, queue: u16, budget: usize) -> bool {
+        let Some(device) = self.engine.device(queue) else {
+            return false;
+        };
+        for _ in 0..budget {
+            let Some(limits) = self.disks.room(device, queue) else {
+                return false;
+            };
+            let (engine, mut dma) = self.engine();
+            let Some(request) = engine.take_request(&mut dma, queue, &limits) else {
+                return false;
+            };
+            self.disks.submit(device, queue, request);
+        }
+        true
+    }
+
+    /// Answers up to `budget` requests that were carried out. Returns whether there may be more.
+    pub fn finish_requests(&mut self, budget: usize) -> bool {
+        for _ in 0..budget {
+            let Some(finished) = self.disks.finished() else {
+                return false;
+            };
+            let (engine, mut dma) = self.engine();
+            if let Some(request) = &finished.request {
+                engine.finish_request(&mut dma, finished.queue, request);
+            }
+            for queue in finished.go_on {
+                engine.ring_again(queue);
+            }
+        }
+        true
     }
 
     /// The engines, and their way to host memory.
@@ -202,10 +248,12 @@ impl hal::Iommu for Blocks {
 impl hal::VirtqueueEngine for Blocks {
     fn start(&mut self, queue: u16, setup: &QueueSetup) {
         log::debug!("vq {queue}: starts: {setup:x?}");
+        self.disks.forget(queue);
         self.engine.start(queue, setup);
     }
 
     fn stop(&mut self, queue: u16) {
+        self.disks.forget(queue);
         let (engine, mut dma) = self.engine();
         engine.stop(&mut dma, queue);
     }
@@ -307,5 +355,23 @@ impl hal::Switch for Blocks {
         if let Some(net) = self.net_mut(device) {
             net.pairs = pairs;
         }
+    }
+}
+
+impl hal::Disks for Blocks {
+    fn disk(&self, disk: u16) -> hal::DiskInfo {
+        self.disks.info(disk)
+    }
+
+    fn attach_disk(&mut self, device: u16, disk: u16) {
+        self.disks.attach(device, disk);
+    }
+
+    fn detach_disk(&mut self, device: u16) {
+        self.disks.detach(device);
+    }
+
+    fn set_disk_features(&mut self, device: u16, features: u64) {
+        self.disks.set_features(device, features);
     }
 }

@@ -4,8 +4,8 @@
 
 use mooring_hw_regs::regs::{
     InfoAddressBits, InfoCapabilities, InfoCardRevision, InfoInterfaceVersion, InfoMagic,
-    InfoMaxBatch, InfoMaxExtents, InfoNumAddressSpaces, InfoNumDevices, InfoNumQueues,
-    InfoNumVectors, InfoQueueSize,
+    InfoMaxBatch, InfoMaxExtents, InfoNumAddressSpaces, InfoNumDevices, InfoNumDisks,
+    InfoNumQueues, InfoNumVectors, InfoQueueSize,
 };
 
 use crate::registers::RegisterFile;
@@ -49,4 +49,9 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
     ] {
         registers.set(offset, word);
     }
+}
+
+/// Puts the number of disks into its register.
+pub(crate) fn set_disks(disks: u16, registers: &mut RegisterFile) {
+    registers.set(InfoNumDisks::OFFSET, disks.into());
 }

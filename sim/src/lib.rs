@@ -7,6 +7,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod blk;
 pub mod card;
 mod cmdq;
 pub mod config;
@@ -37,6 +38,7 @@ pub mod uplink;
 pub mod vfio;
 pub mod worker;
 
+pub use blk::Disk;
 pub use card::{Card, Interrupts};
 pub use config::{CardConfig, ConfigError, IommuKind};
 pub use memory::{BusError, HostMemory};

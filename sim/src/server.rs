@@ -2,6 +2,7 @@
 
 //! One card, served to one vfio-user client after another.
 
+use crate::blk::{DiskOptions, FileDisk};
 use crate::guest_memory::GuestMemory;
 use crate::msix::Vectors;
 use crate::pcap::Captures;
@@ -10,11 +11,11 @@ use crate::socket::{listen, SocketFile};
 use crate::uplink::UplinkKind;
 use crate::vfio::Endpoint;
 use crate::worker::{SharedCard, Worker};
-use crate::{Card, CardConfig, FrameObserver, Port};
+use crate::{Card, CardConfig, Disk, FrameObserver, Port};
 use std::fmt::Display;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Options {
     pub uplink: UplinkKind,
     /// Ports to capture, with the file of each.
     pub captures: Vec<(Port, PathBuf)>,
+    /// Its disks.
+    pub disks: Vec<DiskOptions>,
 }
 
 /// A card that is being served.
@@ -60,6 +63,12 @@ impl CardServer {
             .open()
             .map_err(failed("the uplink", &options.uplink))?;
 
+        let mut disks: Vec<Arc<dyn Disk>> = Vec::new();
+        for disk in &options.disks {
+            let file = FileDisk::open(disk).map_err(failed("the disk", disk.path.display()))?;
+            disks.push(Arc::new(file));
+        }
+
         let memory = Arc::new(GuestMemory::default());
         let vectors = Vectors::new(options.card.vectors);
         let interrupts = Box::new(vectors.clone());
@@ -73,9 +82,20 @@ impl CardServer {
         .map_err(|error| format!("the card can't be made: {error}"))?;
         card.set_bus_master(false);
         let doorbells = card.doorbells();
+        card.insert_disks(disks);
+        // The card is shared only when it is complete. It owns its disks, so they can't own it.
+        let shared = Arc::new(OnceLock::<Weak<SharedCard>>::new());
+        let wake = shared.clone();
+        card.run_disks_on_threads(Arc::new(move || {
+            if let Some(card) = wake.get().and_then(Weak::upgrade) {
+                card.wake();
+            }
+        }))
+        .map_err(no_thread)?;
         let card = Arc::new(
             SharedCard::new(card).map_err(|error| format!("there is no eventfd left: {error}"))?,
         );
+        let _ = shared.set(Arc::downgrade(&card));
 
         // Last, so that whoever sees the socket can use it.
         let (listener, socket) =

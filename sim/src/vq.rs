@@ -19,5 +19,6 @@ mod split;
 
 pub use doorbell::Doorbells;
 
+pub(crate) use chain::Chain;
 pub(crate) use dma::Dma;
 pub(crate) use engine::{Engine, Received};

@@ -108,7 +108,7 @@ impl Worker {
 }
 
 /// A model whose card doesn't run any more would look alive to everybody: better that it ends, and is seen to.
-struct AbortOnPanic;
+pub(crate) struct AbortOnPanic;
 
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 //! The control processor: from a command to its completion.
 
 use mooring_hw_regs::wire::{
-    Command, Completion, DeviceStatistics, ErrorCode, Opcode, RESULT_SIZE, STATUS_OK,
+    Command, Completion, DeviceStatistics, ErrorCode, Opcode, QueueSelect, RESULT_SIZE, STATUS_OK,
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -59,6 +59,17 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
         }
     }
 
+    /// The queue that a command would stop, by its card-wide number, if it is one that tells how far the queue has come: what
+    /// was taken from its ring has to be given back before.
+    pub fn queue_to_disable(&self, command: &Command) -> Option<u16> {
+        if Opcode::from_number(command.opcode.get()) != Some(Opcode::QueueDisable) {
+            return None;
+        }
+        let select: QueueSelect = arguments(command).ok()?;
+        let device = self.devices.get(command.device.get()).ok()?;
+        device.queue(select.queue.get()).ok()
+    }
+
     /// Executes what the driver of a device put on its control queue, at most `budget` commands. Returns whether there
     /// may be more.
     pub fn serve_control_queue<H: Hal>(&mut self, hal: &mut H, queue: u16, budget: usize) -> bool {
@@ -101,6 +112,11 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
             Opcode::NetSetLink => self.devices.set_link(hal, device, &arguments(command)?),
             Opcode::NetTell => self.devices.tell(device),
             Opcode::NetAnnounce => self.devices.announce(device),
+            Opcode::BlockQuery => {
+                let info = self.devices.block_info(hal, device)?;
+                write_payload(hal, command, &info)?;
+                done()
+            }
             Opcode::AddressSpaceCreate => self.spaces.create(hal, &arguments(command)?),
             Opcode::AddressSpaceDestroy => {
                 self.spaces

@@ -4,7 +4,7 @@
 
 use mooring_hw_regs::wire::{
     DeviceCreate, DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, NetSetMac,
-    NO_DEVICE,
+    NO_DEVICE, VIRTIO_ID_BLOCK, VIRTIO_ID_NET,
 };
 
 use crate::cp::{done, result, Outcome};
@@ -13,17 +13,25 @@ use crate::net::status::Status;
 use crate::net::{self, features};
 use crate::ring;
 
-/// Virtio's number for a network device.
-const VIRTIO_ID_NET: u32 = 1;
+/// Which type of device it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A network device.
+    Net,
+    /// A block device, with this disk.
+    Block(u16),
+}
 
 /// A device object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Device {
+    /// Which type it is. What follows the features is of no use in a block device.
+    pub kind: Kind,
     /// Card-wide number of its first queue.
     pub first_queue: u16,
-    /// Its queues: two a pair, then the control queue if it has one.
+    /// Its queues: two a pair, then the control queue if it has one; of a block device, queues for requests.
     pub num_queues: u16,
-    /// Queue pairs.
+    /// Queue pairs; 0 of a block device.
     pub pairs: u16,
     /// Features that it offers.
     pub offered: u64,
@@ -56,7 +64,9 @@ impl Device {
 
     /// What the queue with an index in the device is for.
     pub fn role(&self, index: u16) -> QueueRole {
-        if index / 2 >= self.pairs {
+        if self.kind != Kind::Net {
+            QueueRole::Request
+        } else if index / 2 >= self.pairs {
             QueueRole::Control
         } else if index % 2 == 0 {
             QueueRole::Receive
@@ -113,6 +123,15 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         slot.and_then(Option::as_mut).ok_or(ErrorCode::NoSuchDevice)
     }
 
+    /// A network device; a device of another type is an invalid argument.
+    pub fn net_mut(&mut self, device: u16) -> Result<&mut Device, ErrorCode> {
+        let object = self.get_mut(device)?;
+        match object.kind {
+            Kind::Net => Ok(object),
+            Kind::Block(_) => Err(ErrorCode::InvalidArgument),
+        }
+    }
+
     /// The record of a queue, by its card-wide number.
     pub fn queue_mut(&mut self, queue: u16) -> Result<&mut Queue, ErrorCode> {
         self.queues
@@ -146,6 +165,14 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
 
     /// `Opcode::DeviceCreate`.
     pub fn create<H: Hal>(&mut self, hal: &mut H, arguments: &DeviceCreate) -> Outcome {
+        match arguments.virtio_id.get() {
+            VIRTIO_ID_NET => self.create_net(hal, arguments),
+            VIRTIO_ID_BLOCK => self.create_block(hal, arguments),
+            _ => Err(ErrorCode::InvalidArgument),
+        }
+    }
+
+    fn create_net<H: Hal>(&mut self, hal: &mut H, arguments: &DeviceCreate) -> Outcome {
         let capabilities = hal.capabilities();
         let pairs = arguments.queue_pairs.get();
         let wanted = arguments.features.get();
@@ -154,8 +181,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             mtu => mtu,
         };
         let must_have = features::VERSION_1 | features::ACCESS_PLATFORM;
-        if arguments.virtio_id.get() != VIRTIO_ID_NET
-            || pairs == 0
+        if pairs == 0
             || mtu < net::MIN_MTU
             || (wanted != 0 && wanted & must_have != must_have)
             || net::is_multicast(&arguments.mac)
@@ -186,6 +212,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         let ring = ring::offered(&capabilities);
         let offered = features::offered(wanted, pairs, control, mac_chosen, ring);
         let object = Device {
+            kind: Kind::Net,
             first_queue,
             num_queues,
             pairs,
@@ -196,15 +223,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             filter: ReceiveFilter::default(),
             status: Status::new(),
         };
-        *self
-            .devices
-            .get_mut(usize::from(device))
-            .ok_or(ErrorCode::Internal)? = Some(object);
-        for queue in object.queues() {
-            *self.queue_mut(queue)? = Queue { device, ..FREE };
-            hal.clear(queue);
-            hal.clear_statistics(queue);
-        }
+        self.insert(hal, device, object)?;
         hal.add_port(device, first_queue, mac, mtu);
         hal.set_link(device, self.carrier);
         result(&DeviceCreated {
@@ -218,10 +237,37 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         })
     }
 
+    /// Fills a free slot, and gives the device its queues.
+    pub(crate) fn insert<H: Hal>(
+        &mut self,
+        hal: &mut H,
+        device: u16,
+        object: Device,
+    ) -> Result<(), ErrorCode> {
+        *self
+            .devices
+            .get_mut(usize::from(device))
+            .ok_or(ErrorCode::Internal)? = Some(object);
+        for queue in object.queues() {
+            *self.queue_mut(queue)? = Queue { device, ..FREE };
+            hal.clear(queue);
+            hal.clear_statistics(queue);
+        }
+        Ok(())
+    }
+
+    /// All device objects.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().flatten()
+    }
+
     /// `Opcode::DeviceDestroy`.
     pub fn destroy<H: Hal>(&mut self, hal: &mut H, device: u16) -> Outcome {
         self.reset(hal, device)?;
-        hal.remove_port(device);
+        match self.get(device)?.kind {
+            Kind::Net => hal.remove_port(device),
+            Kind::Block(_) => hal.detach_disk(device),
+        }
         for queue in self.get(device)?.queues() {
             *self.queue_mut(queue)? = FREE;
         }
@@ -240,6 +286,10 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             hal.clear(queue);
         }
         object.features = 0;
+        if object.kind != Kind::Net {
+            hal.set_disk_features(device, 0);
+            return done();
+        }
         let mac_changed = object.mac != object.permanent_mac;
         object.mac = object.permanent_mac;
         object.filter = ReceiveFilter::default();
@@ -274,10 +324,18 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         if object.queues().any(|queue| hal.position(queue).running) {
             return Err(ErrorCode::Busy);
         }
-        object.features = features::effective(agreed);
-        let features = object.features;
-        hal.set_vlan_filter(device, features & features::CTRL_VLAN != 0);
-        hal.set_offloads(device, features);
+        match object.kind {
+            Kind::Net => {
+                object.features = features::effective(agreed);
+                let features = object.features;
+                hal.set_vlan_filter(device, features & features::CTRL_VLAN != 0);
+                hal.set_offloads(device, features);
+            }
+            Kind::Block(_) => {
+                object.features = agreed;
+                hal.set_disk_features(device, agreed);
+            }
+        }
         done()
     }
 
@@ -296,6 +354,8 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             sum.dma_reads += one.dma_reads;
             sum.dma_writes += one.dma_writes;
             sum.queue_errors += one.queue_errors;
+            sum.requests += one.requests;
+            sum.request_bytes += one.request_bytes;
         }
         Ok(DeviceStatistics {
             rx_frames: sum.rx_frames.into(),
@@ -308,13 +368,15 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             dma_reads: sum.dma_reads.into(),
             dma_writes: sum.dma_writes.into(),
             queue_errors: sum.queue_errors.into(),
+            requests: sum.requests.into(),
+            request_bytes: sum.request_bytes.into(),
         })
     }
 
     /// `Opcode::NetSetMac`.
     pub fn set_mac<H: Hal>(&mut self, hal: &mut H, device: u16, arguments: &NetSetMac) -> Outcome {
         let taken = self.mac_taken(&arguments.mac, device);
-        let object = self.get_mut(device)?;
+        let object = self.net_mut(device)?;
         if taken || !net::is_assignable(&arguments.mac) {
             return Err(ErrorCode::InvalidArgument);
         }
@@ -344,7 +406,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
             .ok_or(ErrorCode::NoResources)
     }
 
-    fn free_device(&self, capabilities: &Capabilities) -> Option<u16> {
+    pub(crate) fn free_device(&self, capabilities: &Capabilities) -> Option<u16> {
         let limit = usize::from(capabilities.devices);
         let mut slots = self.devices.iter().take(limit).zip(0u16..);
         slots
@@ -353,7 +415,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
     }
 
     /// The first of `count` free queues in a row.
-    fn free_queues(&self, capabilities: &Capabilities, count: u16) -> Option<u16> {
+    pub(crate) fn free_queues(&self, capabilities: &Capabilities, count: u16) -> Option<u16> {
         let limit = usize::from(capabilities.queues);
         let mut row = 0;
         for (queue, number) in self.queues.iter().take(limit).zip(0u16..) {

@@ -34,6 +34,8 @@ pub struct Capabilities {
     pub identity: bool,
     /// Whether virtqueues can be packed rings.
     pub packed_ring: bool,
+    /// Disks; 0 on a card that has no block devices.
+    pub disks: u16,
     /// MAC address of the first device for which the host names none; those of the others count up from it.
     pub mac_base: [u8; 6],
     /// Speed of the devices' links in Mbit/s.
@@ -123,6 +125,8 @@ pub enum QueueRole {
     Transmit,
     /// Commands from the driver to the device, which [`ControlProcessor`](crate::ControlProcessor) executes.
     Control,
+    /// Requests to a block device's disk.
+    Request,
 }
 
 /// What driver and device have agreed on about their rings.
@@ -202,6 +206,10 @@ pub struct QueueStatistics {
     pub queue_errors: u64,
     /// Times that it stopped because the IOMMU refused an access.
     pub faults: u64,
+    /// Requests to a disk that were answered.
+    pub requests: u64,
+    /// Bytes that they read and wrote.
+    pub request_bytes: u64,
 }
 
 /// The head of a chain that a driver made available on a control queue.
@@ -216,7 +224,9 @@ pub trait VirtqueueEngine {
     /// Starts a queue that doesn't run.
     fn start(&mut self, queue: u16, setup: &QueueSetup);
 
-    /// Stops a queue. Returns when none of its DMA and interrupts is under way. Its position stays readable.
+    /// Stops a queue. Returns when none of its DMA and interrupts is under way. Its position stays readable. Requests that a
+    /// disk has not carried out get no answer any more; a card that must lose none waits for them before it executes the
+    /// command, see [`queue_to_disable`](crate::ControlProcessor::queue_to_disable).
     fn stop(&mut self, queue: u16);
 
     /// Forgets the set-up and position of a queue that doesn't run.
@@ -359,6 +369,35 @@ pub trait Switch {
     fn set_pairs(&mut self, device: u16, pairs: u16);
 }
 
+/// A disk of the card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskInfo {
+    /// Its size in sectors of [`SECTOR_SIZE`](mooring_hw_regs::wire::SECTOR_SIZE) bytes.
+    pub sectors: u64,
+    /// Bytes of a block, a power of two and a multiple of a sector.
+    pub block_size: u32,
+    /// Bytes of which accesses are best a multiple; a multiple of a block, and a power of two.
+    pub physical_block_size: u32,
+    /// Whether it refuses to be written.
+    pub read_only: bool,
+}
+
+/// The card's disks, and the part of the virtqueue engines that carries out requests.
+pub trait Disks {
+    /// What a disk is.
+    fn disk(&self, disk: u16) -> DiskInfo;
+
+    /// Puts a disk behind a device. Nothing is negotiated at first.
+    fn attach_disk(&mut self, device: u16, disk: u16);
+
+    /// Takes the disk from behind a device, none of whose queues runs.
+    fn detach_disk(&mut self, device: u16);
+
+    /// Sets which virtio features were agreed on: they decide which requests there are, and without
+    /// `VIRTIO_BLK_F_FLUSH` what is written must be on stable storage before the request completes.
+    fn set_disk_features(&mut self, device: u16, features: u64);
+}
+
 /// A refused access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -386,7 +425,7 @@ pub struct QueueFailure {
 }
 
 /// The whole card.
-pub trait Hal: Iommu + VirtqueueEngine + Switch + PayloadMemory {
+pub trait Hal: Iommu + VirtqueueEngine + Switch + Disks + PayloadMemory {
     /// How much of it there is.
     fn capabilities(&self) -> Capabilities;
 }

@@ -12,6 +12,7 @@
 //! - [`vq`]: queue set-up, and the checks on it.
 //! - [`iommu`]: address spaces: who has which, in what mode and generation.
 //! - [`net`]: features, MAC addresses, control virtqueue.
+//! - [`block`]: block devices: features, limits, which disk is whose.
 //! - [`event`]: what the host is told unasked.
 //! - [`hal`]: what the firmware needs of the card.
 
@@ -21,6 +22,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod block;
 pub mod cp;
 pub mod device;
 pub mod event;

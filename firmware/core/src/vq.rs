@@ -174,10 +174,10 @@ pub(crate) fn statistics<H: Hal, const D: usize, const Q: usize>(
 ) -> Result<QueueStatistics, ErrorCode> {
     let queue = devices.get(device)?.queue(arguments.queue.get())?;
     let counted = hal.statistics(queue);
-    // A queue has one direction, so one of each pair is zero.
+    // A queue does one of the three.
     Ok(QueueStatistics {
-        packets: (counted.rx_frames + counted.tx_frames).into(),
-        bytes: (counted.rx_bytes + counted.tx_bytes).into(),
+        packets: (counted.rx_frames + counted.tx_frames + counted.requests).into(),
+        bytes: (counted.rx_bytes + counted.tx_bytes + counted.request_bytes).into(),
         dropped: counted.rx_dropped.into(),
         doorbells: counted.doorbells.into(),
         interrupts: counted.interrupts.into(),

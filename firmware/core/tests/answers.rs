@@ -78,8 +78,8 @@ fn queues_tell_their_own_counters() {
         })
     };
     let last = statistics(1).expect("statistics");
-    // One direction of the two counts nothing, but the sum is what is told.
-    assert_eq!((last.packets.get(), last.bytes.get()), (3, 7));
+    // Frames of one direction, or requests: the others count nothing, but the sum is what is told.
+    assert_eq!((last.packets.get(), last.bytes.get()), (23, 47));
     assert_eq!((last.dropped.get(), last.errors.get()), (5, 9));
     assert_eq!((last.doorbells.get(), last.interrupts.get()), (6, 7));
     assert_eq!((last.dma_reads.get(), last.dma_writes.get()), (8, 10));
@@ -97,6 +97,6 @@ fn queues_tell_their_own_counters() {
     execute(&mut firmware, &mut mock, &ask).expect("statistics");
     assert_eq!(
         mock.payload[..12],
-        [3, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0xaa, 0xaa]
+        [23, 0, 0, 0, 0, 0, 0, 0, 47, 0, 0xaa, 0xaa]
     );
 }

@@ -23,7 +23,7 @@ fn arguments_of_a_device_are_checked() {
         assert_eq!(mock.calls, []);
     };
     refuse(
-        |create| create.virtio_id = 2.into(),
+        |create| create.virtio_id = 3.into(),
         ErrorCode::InvalidArgument,
     );
     refuse(

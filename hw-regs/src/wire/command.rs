@@ -74,6 +74,9 @@ pub enum Opcode {
     /// Has the driver of a network device announce where the device is, since it may have been elsewhere meanwhile. Does nothing
     /// if the driver has not agreed to that (`VIRTIO_NET_F_GUEST_ANNOUNCE`), or while the link is down.
     NetAnnounce = 0x0123,
+    /// Reads what a block device is ⇒ [`BlockInfo`](super::BlockInfo). Refused with
+    /// [`ErrorCode::InvalidArgument`](super::ErrorCode::InvalidArgument) on a device of another type.
+    BlockQuery = 0x0130,
     /// Takes an address space from the card's pool ([`AddressSpaceCreate`]) →
     /// [`AddressSpaceCreated`](super::AddressSpaceCreated).
     AddressSpaceCreate = 0x0200,
@@ -107,7 +110,7 @@ pub enum Opcode {
 
 impl Opcode {
     /// Every opcode, in the order of its number.
-    pub const ALL: [Opcode; 20] = [
+    pub const ALL: [Opcode; 21] = [
         Self::Nop,
         Self::DeviceCreate,
         Self::DeviceDestroy,
@@ -122,6 +125,7 @@ impl Opcode {
         Self::NetSetLink,
         Self::NetTell,
         Self::NetAnnounce,
+        Self::BlockQuery,
         Self::AddressSpaceCreate,
         Self::AddressSpaceDestroy,
         Self::AddressSpaceSetMode,
@@ -149,14 +153,21 @@ impl Opcode {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct DeviceCreate {
-    /// Virtio device type: 1 is a network device, the only one so far.
+    /// Virtio device type: [`VIRTIO_ID_NET`](super::VIRTIO_ID_NET) or
+    /// [`VIRTIO_ID_BLOCK`](super::VIRTIO_ID_BLOCK). A block device gets the card's first disk that no other
+    /// device has. If all are taken it is refused with
+    /// [`ErrorCode::NoResources`](super::ErrorCode::NoResources), and with
+    /// [`ErrorCode::NotSupported`](super::ErrorCode::NotSupported) if the card has no disks.
     pub virtio_id: U32,
-    /// Queue pairs, 1 and more. A control queue follows the pairs if the device offers
+    /// Of a network device: queue pairs, 1 and more. A control queue follows the pairs if the device offers
     /// `VIRTIO_NET_F_CTRL_VQ`: if that is in `features`, or if `features` is 0 and there are several pairs.
+    /// Of a block device: request queues, 1 and more, and no other queue follows.
     pub queue_pairs: U16,
-    /// Maximum transmission unit in bytes, 68 to 65535, or 0 for the card's default of 1500.
+    /// Maximum transmission unit in bytes, 68 to 65535, or 0 for the card's default of 1500. 0 for a block
+    /// device.
     pub mtu: U16,
-    /// Unicast MAC address that no other device of the card has, or all zero to let the card choose one.
+    /// Unicast MAC address that no other device of the card has, or all zero to let the card choose one. All
+    /// zero for a block device.
     pub mac: [u8; 6],
     /// Zero.
     pub reserved: U16,

@@ -38,9 +38,10 @@ pub struct DeviceCreated {
     pub reserved: U16,
     /// Virtio feature bits that the device offers.
     pub features: U64,
-    /// The device's MAC address: the one asked for, or the card's choice.
+    /// A network device's MAC address: the one asked for, or the card's choice. Zero of a block device.
     pub mac: [u8; 6],
-    /// The device's maximum transmission unit in bytes: the one asked for, or the card's default.
+    /// A network device's maximum transmission unit in bytes: the one asked for, or the card's default. Zero of
+    /// a block device.
     pub mtu: U16,
 }
 
@@ -144,6 +145,10 @@ pub struct DeviceStatistics {
     pub dma_writes: U64,
     /// Times a queue stopped on an error.
     pub queue_errors: U64,
+    /// Requests to its disk that a block device answered.
+    pub requests: U64,
+    /// Bytes that they read and wrote.
+    pub request_bytes: U64,
 }
 
 /// Payload that the card writes for [`Opcode::QueueStatistics`](super::Opcode::QueueStatistics).
@@ -152,9 +157,9 @@ pub struct DeviceStatistics {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct QueueStatistics {
-    /// Frames that passed the queue.
+    /// Frames that passed the queue; of a block device, requests that it answered.
     pub packets: U64,
-    /// Bytes in those frames, without virtio headers.
+    /// Bytes in those frames, without virtio headers; of a block device, bytes read and written.
     pub bytes: U64,
     /// Frames for the queue that found no buffer.
     pub dropped: U64,
@@ -172,4 +177,41 @@ pub struct QueueStatistics {
     pub faults: U64,
     /// Zero.
     pub reserved: U64,
+}
+
+/// Payload that the card writes for [`Opcode::BlockQuery`](super::Opcode::BlockQuery).
+///
+/// It is what the configuration space of a block device tells; see the virtio specification, section 5.2.4. It doesn't
+/// change while the device exists. That a disk is read-only is told by the device's features.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct BlockInfo {
+    /// Sectors of the disk.
+    pub capacity: U64,
+    /// Most bytes of a buffer in a request.
+    pub size_max: U32,
+    /// Most buffers with data in a request.
+    pub seg_max: U32,
+    /// Bytes of a block: reads and writes of whole blocks are the fastest. A multiple of a sector.
+    pub block_size: U32,
+    /// Most sectors in a range to discard.
+    pub max_discard_sectors: U32,
+    /// Most ranges in a request to discard.
+    pub max_discard_seg: U32,
+    /// Sectors of which the begin of a range to discard is best a multiple.
+    pub discard_alignment: U32,
+    /// Most sectors in a range to zero.
+    pub max_write_zeroes_sectors: U32,
+    /// Most ranges in a request to zero.
+    pub max_write_zeroes_seg: U32,
+    /// Number of the disk on the card, from 0 on.
+    pub disk: U16,
+    /// 1 if zeroing may free the disk's space, else 0.
+    pub write_zeroes_may_unmap: u8,
+    /// Blocks in a physical block, as the exponent of a power of two.
+    pub physical_block_exp: u8,
+    /// Blocks of which the length of an access is best a multiple.
+    pub min_io_size: U16,
+    /// The same for many accesses in a row; 0 if there is no such length.
+    pub opt_io_size: U16,
 }

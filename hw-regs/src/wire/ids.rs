@@ -8,6 +8,15 @@ pub const PCI_VENDOR_ID: u16 = 0x1b36;
 /// PCI device ID of a card. Provisional, until the card has a registered one.
 pub const PCI_DEVICE_ID: u16 = 0x4d52;
 
+/// Virtio device type of a network device.
+pub const VIRTIO_ID_NET: u32 = 1;
+
+/// Virtio device type of a block device.
+pub const VIRTIO_ID_BLOCK: u32 = 2;
+
+/// Bytes of a disk's sector, the unit of capacities and of positions on a disk, whatever a disk's block size.
+pub const SECTOR_SIZE: u64 = 512;
+
 /// Device field of a command that concerns no device.
 pub const NO_DEVICE: u16 = 0xffff;
 

@@ -36,6 +36,19 @@ fn sizes_reach_the_card_and_its_face() {
 }
 
 #[test]
+fn disks_keep_their_order() {
+    let disks = options("--disk a --disk b,ro,block-size=4096")
+        .unwrap()
+        .disks;
+    let told: Vec<_> = disks
+        .iter()
+        .map(|disk| (disk.path.to_str().unwrap(), disk.read_only, disk.block_size))
+        .collect();
+    assert_eq!(told, [("a", false, 512), ("b", true, 4096)]);
+    assert!(options("--disk a,rw").is_err());
+}
+
+#[test]
 fn abilities_reach_the_card() {
     let options = options("--iommu explicit --max-batch 4").unwrap();
     assert_eq!(

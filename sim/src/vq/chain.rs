@@ -116,17 +116,34 @@ impl Chain {
 
     /// Writes `data` from the start of the writable part on; the caller knows that it fits.
     pub fn write(&self, dma: &mut QueueDma<'_>, data: &[u8]) -> Result<(), QueueError> {
+        self.write_at(dma, 0, data)
+    }
+
+    /// Writes `data` from `offset` of the writable part on; the caller knows that it fits.
+    pub fn write_at(
+        &self,
+        dma: &mut QueueDma<'_>,
+        mut offset: u64,
+        data: &[u8],
+    ) -> Result<(), QueueError> {
         let mut rest = data;
         for buffer in self.buffers.iter().skip(self.split) {
             if rest.is_empty() {
                 return Ok(());
             }
-            let now = usize::try_from(buffer.length)
+            let length = u64::from(buffer.length);
+            if offset >= length {
+                offset -= length;
+                continue;
+            }
+            let now = usize::try_from(length - offset)
                 .unwrap_or(usize::MAX)
                 .min(rest.len());
             let (part, later) = rest.split_at_checked(now).ok_or(QueueError::BUFFER)?;
-            dma.write_buffer(buffer.iova, part)?;
+            // An address that wraps is one that the IOMMU refuses.
+            dma.write_buffer(buffer.iova.saturating_add(offset), part)?;
             rest = later;
+            offset = 0;
         }
         if rest.is_empty() {
             Ok(())

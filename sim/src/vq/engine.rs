@@ -12,6 +12,7 @@ use super::chain::Chain;
 use super::dma::{Dma, QueueDma, QueueError};
 use super::ring::Ring;
 use super::Doorbells;
+use crate::blk::request::{self, Limits, Operation, Request, Status};
 use crate::net::{self, HEADER_SIZE, MAX_FRAME};
 
 /// Chains that are given back before the driver gets to see them. More would save little, and keep the driver of a short
@@ -145,6 +146,40 @@ impl Engine {
         slot.statistics.rx_bytes += packet.len().saturating_sub(HEADER_SIZE) as u64;
         self.signal(queue);
         Received::Delivered
+    }
+
+    /// Has a queue looked at again that was passed over.
+    pub fn ring_again(&self, queue: u16) {
+        self.doorbells.mark(queue);
+    }
+
+    /// Takes the next request of a block device's queue, with the data to write.
+    pub fn take_request(
+        &mut self,
+        dma: &mut Dma<'_>,
+        queue: u16,
+        limits: &Limits,
+    ) -> Option<Request> {
+        self.attempt(dma, queue, |_, ring, dma, chains| {
+            next_request(ring, dma, &mut chains.data, limits)
+        })?
+    }
+
+    /// Answers a request and gives its chain back.
+    pub fn finish_request(&mut self, dma: &mut Dma<'_>, queue: u16, request: &Request) {
+        let answered = self.attempt(dma, queue, |_, ring, dma, _| {
+            let written = answer(dma, request)?;
+            ring.give_back(dma, &request.chain, written)?;
+            publish_many(ring, dma)
+        });
+        if answered.is_none() {
+            return;
+        }
+        self.signal(queue);
+        if let Some(slot) = self.queues.get_mut(usize::from(queue)) {
+            slot.statistics.requests += 1;
+            slot.statistics.request_bytes += request.transferred();
+        }
     }
 
     /// Shows drivers the chains that their queues gave back, and raises an interrupt for each such queue unless its driver
@@ -421,4 +456,65 @@ fn publish_many(ring: &mut Ring, dma: &mut QueueDma<'_>) -> Result<(), QueueErro
         ring.publish(dma)?;
     }
     Ok(())
+}
+
+/// Takes the next request of a ring.
+fn next_request(
+    ring: &mut Ring,
+    dma: &mut QueueDma<'_>,
+    chain: &mut Chain,
+    limits: &Limits,
+) -> Result<Option<Request>, QueueError> {
+    if !ring.peek(dma, chain)? {
+        return Ok(None);
+    }
+    // The last byte is for the status; without room for it there is no way to answer.
+    let Some(writable) = chain.writable().checked_sub(1) else {
+        return Err(QueueError::BUFFER);
+    };
+    let mut data = Vec::new();
+    let operation = match chain.readable().checked_sub(request::HEADER_SIZE as u64) {
+        None => Operation::Refuse(Status::IoError),
+        Some(readable) => {
+            let mut header = [0; request::HEADER_SIZE];
+            chain.read(dma, 0, &mut header)?;
+            match limits.parse(&header, readable, writable) {
+                refuse @ Operation::Refuse(_) => refuse,
+                // One of the two is 0, and the other one bounded.
+                operation => {
+                    let length = readable.max(writable);
+                    data.resize(usize::try_from(length).unwrap_or(0), 0);
+                    if readable != 0 {
+                        chain.read(dma, request::HEADER_SIZE as u64, &mut data)?;
+                    }
+                    limits.complete(operation, &data)
+                }
+            }
+        }
+    };
+    ring.take(chain);
+    Ok(Some(Request {
+        chain: std::mem::take(chain),
+        operation,
+        data,
+        status: Status::IoError,
+    }))
+}
+
+/// Writes what a request asked for, and its status. Returns the bytes that were written from the begin of the writable
+/// part on.
+fn answer(dma: &mut QueueDma<'_>, request: &Request) -> Result<u32, QueueError> {
+    let room = request.chain.writable().saturating_sub(1);
+    let has_data = room != 0 && request.status == Status::Ok;
+    if has_data {
+        request.chain.write(dma, &request.data)?;
+    }
+    // CAST: the enumeration's numbers are bytes.
+    request.chain.write_at(dma, room, &[request.status as u8])?;
+    Ok(match room {
+        0 => 1,
+        _ if has_data => u32::try_from(room + 1).unwrap_or(u32::MAX),
+        // The status was written, but nothing before it.
+        _ => 0,
+    })
 }

@@ -84,7 +84,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         arguments: &NetSetLink,
     ) -> Outcome {
         let carrier = self.carrier;
-        let object = self.get_mut(device)?;
+        let object = self.net_mut(device)?;
         let was_up = object.status.enabled && carrier;
         object.status.enabled = match arguments.up.get() {
             0 => false,
@@ -97,7 +97,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
 
     /// `Opcode::NetTell`.
     pub fn tell(&mut self, device: u16) -> Outcome {
-        self.get(device)?;
+        self.net_mut(device)?;
         self.tell_status(device);
         self.tell_mac(device);
         done()
@@ -120,7 +120,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
         let before = core::mem::replace(&mut self.carrier, up);
         // CAST: a card has 1024 devices at most.
         for device in 0..D as u16 {
-            let Ok(object) = self.get(device) else {
+            let Ok(object) = self.net_mut(device) else {
                 continue;
             };
             let was_up = object.status.enabled && before;

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use mooring_firmware::hal::{
-    Capabilities, ControlChain, Hal, Iommu, MacTable, PayloadError, PayloadMemory, QueuePosition,
-    QueueSetup, QueueStatistics, ReceiveFilter, SpaceState, Switch, VirtqueueEngine,
+    Capabilities, ControlChain, DiskInfo, Disks, Hal, Iommu, MacTable, PayloadError, PayloadMemory,
+    QueuePosition, QueueSetup, QueueStatistics, ReceiveFilter, SpaceState, Switch, VirtqueueEngine,
 };
 use mooring_firmware::ControlProcessor;
 use mooring_hw_regs::wire::{
@@ -46,6 +46,9 @@ pub enum Call {
     SetVlan(u16, u16, bool),
     SetOffloads(u16, u64),
     SetLink(u16, bool),
+    AttachDisk(u16, u16),
+    DetachDisk(u16),
+    SetDiskFeatures(u16, u64),
 }
 
 impl Call {
@@ -102,6 +105,7 @@ impl Default for Mock {
                 max_batch: 40,
                 identity: true,
                 packed_ring: true,
+                disks: 2,
                 mac_base: [2, 0, 0, 0xff, 0xff, 0xff],
                 link_speed: 25_000,
             },
@@ -254,6 +258,8 @@ impl VirtqueueEngine for Mock {
             queue_errors: 9,
             // Tells queues apart.
             faults: 100 + u64::from(queue),
+            requests: 20,
+            request_bytes: 40,
         }
     }
 
@@ -327,6 +333,30 @@ impl Switch for Mock {
 
     fn set_link(&mut self, device: u16, up: bool) {
         self.calls.push(Call::SetLink(device, up));
+    }
+}
+
+impl Disks for Mock {
+    fn disk(&self, disk: u16) -> DiskInfo {
+        assert!(disk < self.capabilities.disks);
+        DiskInfo {
+            sectors: 1000 + u64::from(disk),
+            block_size: 1024,
+            physical_block_size: 4096,
+            read_only: disk == 1,
+        }
+    }
+
+    fn attach_disk(&mut self, device: u16, disk: u16) {
+        self.calls.push(Call::AttachDisk(device, disk));
+    }
+
+    fn detach_disk(&mut self, device: u16) {
+        self.calls.push(Call::DetachDisk(device));
+    }
+
+    fn set_disk_features(&mut self, device: u16, features: u64) {
+        self.calls.push(Call::SetDiskFeatures(device, features));
     }
 }
 

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+
+use super::*;
+
+fn image(size: u64) -> (tempfile::TempDir, DiskOptions) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    File::create(&path).unwrap().set_len(size).unwrap();
+    let options = DiskOptions {
+        path,
+        read_only: false,
+        block_size: 512,
+    };
+    (folder, options)
+}
+
+#[test]
+fn words_of_the_option() {
+    let options = |text: &str| text.parse::<DiskOptions>();
+    let plain = options("a/b").unwrap();
+    assert_eq!(
+        (plain.path, plain.read_only, plain.block_size),
+        ("a/b".into(), false, 512)
+    );
+    let all = options("a,ro,block-size=4096").unwrap();
+    assert_eq!((all.read_only, all.block_size), (true, 4096));
+    for wrong in [
+        "",
+        ",ro",
+        "a,",
+        "a,rw",
+        "a,block-size=513",
+        "a,block-size=8192",
+        "a,ro=1",
+    ] {
+        assert!(options(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn content_is_in_the_file() {
+    let (_folder, options) = image(8192);
+    let disk = FileDisk::open(&options).unwrap();
+    assert_eq!((disk.size(), disk.block_size()), (8192, 512));
+    disk.write(512, &[7; 1024]).unwrap();
+    disk.flush().unwrap();
+    let mut data = [1; 1536];
+    disk.read(0, &mut data).unwrap();
+    assert_eq!(data[..512], [0; 512]);
+    assert_eq!(data[512..], [7; 1024]);
+    for free in [false, true] {
+        disk.write(0, &[7; 2048]).unwrap();
+        disk.zero(512, 1024, free).unwrap();
+        let mut data = [1; 2048];
+        disk.read(0, &mut data).unwrap();
+        assert_eq!(data[..512], [7; 512]);
+        assert_eq!(data[512..1536], [0; 1024]);
+        assert_eq!(data[1536..], [7; 512]);
+    }
+    disk.discard(0, 8192).unwrap();
+    assert_eq!(std::fs::metadata(&options.path).unwrap().len(), 8192);
+}
+
+#[test]
+fn size_must_be_whole_blocks() {
+    let (_folder, mut options) = image(8192 + 512);
+    assert!(FileDisk::open(&options).is_ok());
+    options.block_size = 1024;
+    let error = FileDisk::open(&options).err().unwrap();
+    assert!(error.to_string().contains("8704 bytes"), "{error}");
+    let (_folder, options) = image(0);
+    assert!(FileDisk::open(&options).is_err());
+}
+
+#[test]
+fn file_has_one_writer() {
+    let (_folder, mut options) = image(4096);
+    let writer = FileDisk::open(&options).unwrap();
+    assert!(FileDisk::open(&options).is_err());
+    options.read_only = true;
+    assert!(FileDisk::open(&options).is_err());
+    drop(writer);
+    let reader = FileDisk::open(&options).unwrap();
+    assert!(FileDisk::open(&options).is_ok(), "two readers");
+    assert!(reader.write(0, &[1]).is_err());
+}
+
+#[test]
+fn content_stays_when_the_model_ends() {
+    let (_folder, options) = image(8192);
+    let disk = FileDisk::open(&options).unwrap();
+    disk.write(4096, &[3; 512]).unwrap();
+    drop(disk);
+    let mut data = [0; 512];
+    FileDisk::open(&options)
+        .unwrap()
+        .read(4096, &mut data)
+        .unwrap();
+    assert_eq!(data, [3; 512]);
+}
+
+#[test]
+fn little_is_unsynced() {
+    let (_folder, options) = image(MOST_UNSYNCED);
+    let disk = FileDisk::open(&options).unwrap();
+    let unsynced = || disk.unsynced.load(Ordering::Relaxed);
+    disk.write(0, &[1; 512]).unwrap();
+    assert_eq!(unsynced(), 512);
+    disk.flush().unwrap();
+    assert_eq!(unsynced(), 0);
+    let data = vec![1; 1 << 20];
+    for round in 0..80 {
+        disk.write(round % 8 << 20, &data).unwrap();
+        assert!(unsynced() <= MOST_UNSYNCED);
+    }
+}
