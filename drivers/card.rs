@@ -118,7 +118,8 @@ impl Card {
         let payload = payload
             .max(size_of::<wire::AddressSpaceInfo>())
             .max(size_of::<wire::DeviceStatistics>())
-            .max(size_of::<wire::QueueStatistics>());
+            .max(size_of::<wire::QueueStatistics>())
+            .max(size_of::<wire::BlockInfo>());
         let cmdq = CommandQueue::new(dev, &info, payload)?;
         let eventq = EventQueue::new(dev, &info)?;
 

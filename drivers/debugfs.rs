@@ -24,6 +24,7 @@ use crate::{
         commands,
         CommandError, //
     },
+    mgmt::Type,
     net::NetDevice,
     wire::AddressSpaceMode, //
 };
@@ -69,14 +70,16 @@ impl Files {
                 GFP_KERNEL,
             )?;
         }
-        let link = KBox::new(Link(device.clone()), GFP_KERNEL)?;
-        files.push(
-            (
-                CString::try_from_fmt(fmt!("link"))?,
-                Contents::Setting(link),
-            ),
-            GFP_KERNEL,
-        )?;
+        if device.device_type() == Type::Net {
+            let link = KBox::new(Link(device.clone()), GFP_KERNEL)?;
+            files.push(
+                (
+                    CString::try_from_fmt(fmt!("link"))?,
+                    Contents::Setting(link),
+                ),
+                GFP_KERNEL,
+            )?;
+        }
         // Only those of the card: the platform's domain can't be asked what it holds.
         for asid in (0..device.num_spaces()).filter(|asid| device.space(*asid).is_ok()) {
             let list = dump::Dump::new(device.clone(), asid);
@@ -208,18 +211,31 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
     Ok(())
 }
 
+/// A counter with its name.
+type Counter = (&'static str, zerocopy::little_endian::U64);
+
 /// Writes a line for each counter.
 fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let statistics = match commands::device_statistics(device.card(), device.number()) {
         Ok(statistics) => statistics,
         Err(error) => return writeln!(f, "error={error:?}"),
     };
-    let counters = [
+    let frames: &[Counter] = &[
         ("rx_frames", statistics.rx_frames),
         ("rx_bytes", statistics.rx_bytes),
         ("rx_dropped", statistics.rx_dropped),
         ("tx_frames", statistics.tx_frames),
         ("tx_bytes", statistics.tx_bytes),
+    ];
+    let requests: &[Counter] = &[
+        ("requests", statistics.requests),
+        ("request_bytes", statistics.request_bytes),
+    ];
+    let of_type = match device.device_type() {
+        Type::Net => frames,
+        Type::Block => requests,
+    };
+    let of_all: &[Counter] = &[
         ("doorbells", statistics.doorbells),
         ("interrupts", statistics.interrupts),
         ("dma_reads", statistics.dma_reads),
@@ -227,7 +243,7 @@ fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Resul
         ("queue_errors", statistics.queue_errors),
     ];
 
-    for (name, value) in counters {
+    for (name, value) in [of_type, of_all].into_iter().flatten() {
         writeln!(f, "{}={}", name, value.get())?;
     }
     match count_faults(device) {

@@ -57,6 +57,8 @@ pub(crate) struct Info {
     pub(crate) num_vectors: u16,
     /// Extents in one update command that the driver makes use of.
     pub(crate) batch: u16,
+    /// Disks of the card, each for one block device.
+    pub(crate) num_disks: u16,
 }
 
 /// The most extents in one update command that the driver makes use of: a page of payload. More would
@@ -182,12 +184,13 @@ impl Info {
             bus_bits: bits.bus(),
             num_vectors: registers.with(|io| io.read(regs::INFO_NUM_VECTORS).value())?,
             batch: max_batch.min(MAX_BATCH),
+            num_disks: registers.with(|io| io.read(regs::INFO_NUM_DISKS).value())?,
         };
         let address_spaces = match translation {
             Translation::Platform => (0, 0),
             Translation::OnChipIdentity | Translation::OnChip => (1, 4096),
         };
-        let checks: [(&str, u64, u64, u64); 8] = [
+        let checks: [(&str, u64, u64, u64); 9] = [
             ("number of queues", info.num_queues.into(), 1, 4096),
             (
                 "number of address spaces",
@@ -206,6 +209,7 @@ impl Info {
             ("bus address bits", info.bus_bits.into(), 32, 64),
             ("number of vectors", info.num_vectors.into(), 1, 2048),
             ("maximum batch", max_batch.into(), 1, u16::MAX.into()),
+            ("number of disks", info.num_disks.into(), 0, 1024),
         ];
         for (what, value, min, max) in checks {
             check(dev, what, value, min, max)?;

@@ -1,8 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The management device: `vdpa dev add`, `vdpa dev del`, `vdpa dev set`.
+//! The management devices: `vdpa dev add`, `vdpa dev del`, `vdpa dev set`.
+//!
+//! There is one for each type of device, because `dev add` names a management device and no type, and because the core has
+//! room for one set of features in a management device, while the same bit means something else in another type: bit 5 is
+//! `VIRTIO_NET_F_MAC` and `VIRTIO_BLK_F_RO`. That of network devices is the PCI function's own, `pci/ADDRESS`; that of block
+//! devices is `faux/mooring_blk.ADDRESS`, a child of the function, and there only if the card has disks.
+
+mod request;
 
 use crate::{
+    block,
     card::Card,
     cmdq::CommandError,
     info::Translation,
@@ -30,18 +38,15 @@ use crate::{
     },
     wire::ErrorCode, //
 };
+use request::Refusal;
 use kernel::{
     device::{
         self,
         Bound, //
     },
-    fmt,
     prelude::*,
     sync::Arc, //
 };
-
-/// MTU limits in bytes (virtio 1.3, section 5.1.4.1).
-const MTU: core::ops::RangeInclusive<u16> = 68..=u16::MAX;
 
 /// Features that this driver can offer. Each device offers those of them that the card has.
 pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
@@ -94,72 +99,47 @@ fn absent_operations(translation: Translation) -> &'static [OptionalOp] {
     }
 }
 
-/// Why a device is not added as it was asked for.
-#[derive(Clone, Copy)]
-enum Refusal {
-    Name,
-    QueuePairs { most: u16 },
-    Mtu,
-    Mac,
-    UnknownFeature(u64),
-    MissingFeature(u64),
-    FeatureNotHere(u64),
+/// The type of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Type {
+    /// A virtio-net device.
+    Net,
+    /// A virtio-blk device.
+    Block,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Type {
+    /// Virtio's number for it.
+    pub(crate) fn virtio_id(self) -> u32 {
         match self {
-            Self::Name => write!(f, "a name has at least a character, and no slash, and isn't . or .."),
-            Self::QueuePairs { most } => write!(f, "max_vqp has to be 1 to {most} on this card"),
-            Self::Mtu => write!(f, "mtu has to be {} to {}", MTU.start(), MTU.end()),
-            Self::Mac => write!(f, "mac has to be the address of one station, and not 0"),
-            Self::UnknownFeature(features) => write!(
-                f,
-                "no device of this driver offers device_features {features:#x}, see `vdpa mgmtdev show`"
-            ),
-            Self::MissingFeature(features) => {
-                write!(f, "device_features {features:#x} can't be left out")
-            }
-            Self::FeatureNotHere(features) => write!(
-                f,
-                "the card doesn't offer device_features {features:#x} with the other features and max_vqp that were asked for"
-            ),
+            Self::Net => VIRTIO_ID_NET,
+            Self::Block => VIRTIO_ID_BLOCK,
+        }
+    }
+
+    /// Features that this driver can offer.
+    pub(crate) fn features(self) -> u64 {
+        match self {
+            Self::Net => FEATURES,
+            Self::Block => block::FEATURES,
+        }
+    }
+
+    /// Features that the card offers whether they were asked for or not.
+    pub(crate) fn unasked(self) -> u64 {
+        match self {
+            Self::Net => 0,
+            // A warning that nobody may do without.
+            Self::Block => 1 << VIRTIO_BLK_F_RO,
         }
     }
 }
 
-/// Checks what needs no card to see.
-fn check_request(name: &CStr, config: &DeviceConfig, max_pairs: u16) -> Result<(), Refusal> {
-    let queue_pairs = config.max_vq_pairs.unwrap_or(1);
-    let features = config.features.unwrap_or(REQUIRED);
-
-    // The core takes any name, and sysfs then warns or renames.
-    if matches!(name.to_bytes(), b"" | b"." | b"..") || name.to_bytes().contains(&b'/') {
-        return Err(Refusal::Name);
-    }
-    if queue_pairs == 0 || (queue_pairs > 1 && queue_pairs > max_pairs) {
-        return Err(Refusal::QueuePairs {
-            most: max_pairs.max(1),
-        });
-    }
-    if config.mtu.is_some_and(|mtu| !MTU.contains(&mtu)) {
-        return Err(Refusal::Mtu);
-    }
-    if config.mac.is_some_and(|mac| !is_valid_mac(mac)) {
-        return Err(Refusal::Mac);
-    }
-    if features & !FEATURES != 0 {
-        return Err(Refusal::UnknownFeature(features & !FEATURES));
-    }
-    if features & REQUIRED != REQUIRED {
-        return Err(Refusal::MissingFeature(REQUIRED & !features));
-    }
-    Ok(())
-}
-
-/// The management device of a card.
+/// A management device of a card.
 pub(crate) struct Manager {
     card: Arc<Card>,
+    /// Of the devices that it makes.
+    device_type: Type,
 }
 
 /// The registered management device.
@@ -178,25 +158,54 @@ impl Manager {
         EINVAL
     }
 
-    /// Registers the management device of `card`.
+    /// Registers the management device of `card` for network devices.
     pub(crate) fn register<'bound>(
         parent: &'bound device::Device<Bound>,
         card: Arc<Card>,
+    ) -> impl PinInit<Management<'bound>, Error> + 'bound {
+        Self::register_type(parent, card, Type::Net)
+    }
+
+    /// Registers the management device of `card` for block devices.
+    pub(crate) fn register_block<'bound>(
+        parent: &'bound device::Device<Bound>,
+        card: Arc<Card>,
+    ) -> impl PinInit<Management<'bound>, Error> + 'bound {
+        Self::register_type(parent, card, Type::Block)
+    }
+
+    fn register_type<'bound>(
+        parent: &'bound device::Device<Bound>,
+        card: Arc<Card>,
+        device_type: Type,
     ) -> impl PinInit<Management<'bound>, Error> + 'bound {
         let max_queues = card.info.num_queues.into();
 
         crate::pci::register_management(
             parent,
             ManagementInfo {
-                device_ids: &[VIRTIO_ID_NET],
-                supported_features: FEATURES,
+                device_ids: match device_type {
+                    Type::Net => &[VIRTIO_ID_NET],
+                    Type::Block => &[VIRTIO_ID_BLOCK],
+                },
+                supported_features: device_type.features(),
                 max_supported_vqs: max_queues,
-                config_attrs: ConfigAttr::Mac
-                    | ConfigAttr::Mtu
-                    | ConfigAttr::MaxVqPairs
-                    | ConfigAttr::Features,
+                config_attrs: match device_type {
+                    Type::Net => {
+                        ConfigAttr::Mac
+                            | ConfigAttr::Mtu
+                            | ConfigAttr::MaxVqPairs
+                            | ConfigAttr::Features
+                    }
+                    // The others are about networks, and the core refuses them.
+                    Type::Block => ConfigAttr::Features.into(),
+                },
+                child: match device_type {
+                    Type::Net => None,
+                    Type::Block => Some("mooring_blk"),
+                },
             },
-            Manager { card },
+            Manager { card, device_type },
         )
     }
 }
@@ -211,11 +220,17 @@ impl ManagementOperations for Manager {
         name: &CStr,
         config: &DeviceConfig,
     ) -> Result {
-        let queue_pairs = config.max_vq_pairs.unwrap_or(1);
-        // A device with several pairs has a control queue, too.
-        let max_pairs = (self.card.info.num_queues - 1) / 2;
+        let info = &self.card.info;
+        let queues = match self.device_type {
+            Type::Net => config.max_vq_pairs.unwrap_or(1),
+            Type::Block => match config.features {
+                Some(features) if features & (1 << VIRTIO_BLK_F_MQ) == 0 => 1,
+                _ => block::default_queues(info.num_queues),
+            },
+        };
 
-        check_request(name, config, max_pairs).map_err(|refusal| self.refuse(name, refusal))?;
+        request::check(name, config, self.device_type, info.num_queues)
+            .map_err(|refusal| self.refuse(name, refusal))?;
 
         // vhost-vdpa puts the whole function into the domain of the process that has one of its devices open. A second
         // device would run through the map of the first one's owner.
@@ -230,16 +245,22 @@ impl ManagementOperations for Manager {
         let device = NetDevice::create(
             &self.card,
             &Parameters {
-                queue_pairs,
+                device_type: self.device_type,
+                queues,
                 mac: config.mac,
                 mtu: config.mtu,
                 features: config.features,
             },
         )?;
         // A feature can depend on others, or on the number of queues. Dropping the device takes it from the card.
-        let lacking = config.features.unwrap_or(0) & !device.offered();
-        if lacking != 0 {
-            return Err(self.refuse(name, Refusal::FeatureNotHere(lacking)));
+        if let Some(wanted) = config.features {
+            let lacking = wanted & !device.offered();
+            if lacking != 0 {
+                return Err(self.refuse(name, Refusal::FeatureNotHere(lacking)));
+            }
+            if device.offered() & !wanted != 0 {
+                return Err(self.refuse(name, Refusal::ReadOnly));
+            }
         }
         let params = DeviceParams {
             callbacks: device.callbacks().clone(),
@@ -259,7 +280,7 @@ impl ManagementOperations for Manager {
     }
 
     fn dev_set_attr(&self, dev: &Device<NetVdpa>, config: &DeviceConfig) -> Result {
-        // The core has checked it already, and lets nothing else through.
+        // The core has checked it already, and lets nothing else through; of a block device, nothing at all.
         let mac = config.mac.ok_or(EOPNOTSUPP)?;
         if !is_valid_mac(mac) {
             return Err(EINVAL);

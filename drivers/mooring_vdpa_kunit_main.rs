@@ -11,6 +11,7 @@
 // The tests have vDPA's C functions a second time, with types of their own; see `kunit/bus.rs`.
 #![allow(clashing_extern_declarations)]
 
+mod block;
 mod card;
 mod cmdq;
 mod debugfs;

@@ -4,6 +4,7 @@
 
 #![crate_name = "mooring_vdpa"]
 
+mod block;
 mod card;
 mod cmdq;
 mod cp;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! A virtio-net device of the card: its life from `vdpa dev add` to `vdpa dev del`, and its virtio state.
+//! A virtio device of the card: its life from `vdpa dev add` to `vdpa dev del`, and its virtio state.
+//!
+//! Most of it is the same for each type of device. What only network devices have is here, too; what only block devices
+//! have is in [`block`](crate::block).
 //!
 //! The vDPA operations on it are in [`operations`], the configuration space in [`config`], what the card tells about it in
 //! [`events`], and what the host does to its link in [`link`].
@@ -17,6 +20,7 @@ mod statistics;
 mod suspend;
 
 use crate::{
+    block::BlockConfig,
     card::Card,
     cmdq::{
         commands,
@@ -28,11 +32,10 @@ use crate::{
     },
     iommu::AddressSpace,
     limit::Limit,
-    mgmt,
+    mgmt::Type,
     vdpa::{
         virtio::{
             VIRTIO_F_RING_PACKED,
-            VIRTIO_ID_NET,
             VIRTIO_NET_F_CTRL_VQ, //
         },
         Callbacks, //
@@ -74,10 +77,16 @@ const GROUP_CONTROL: u32 = 2;
 /// Groups that a device can have at most.
 const MAX_GROUPS: usize = 3;
 
-/// Address spaces that each device of a card has there.
-fn address_spaces(info: &Info) -> usize {
+/// Groups of a device that has no control queue because its type has none.
+const BLOCK_GROUPS: usize = 2;
+
+/// Address spaces that each device of this type has on a card.
+fn address_spaces(info: &Info, device_type: Type) -> usize {
     match info.translation {
-        Translation::OnChipIdentity | Translation::OnChip => MAX_GROUPS,
+        Translation::OnChipIdentity | Translation::OnChip => match device_type {
+            Type::Net => MAX_GROUPS,
+            Type::Block => BLOCK_GROUPS,
+        },
         // The platform IOMMU has one domain for the whole function.
         Translation::Platform => 0,
     }
@@ -121,7 +130,7 @@ impl VirtioState {
     }
 }
 
-/// A virtio-net device of the card.
+/// A virtio device of the card.
 ///
 /// # Invariants
 ///
@@ -133,6 +142,8 @@ pub(crate) struct NetDevice {
     number: u16,
     first_queue: u16,
     num_queues: u16,
+    /// The configuration space of a block device; a network device has none here.
+    block: Option<BlockConfig>,
     /// Whether the last queue is a control queue.
     control: bool,
     offered: u64,
@@ -187,8 +198,10 @@ pub(crate) fn is_valid_mac(mac: [u8; 6]) -> bool {
 
 /// What a device is made with.
 pub(crate) struct Parameters {
-    /// Queue pairs, 1 or more.
-    pub(crate) queue_pairs: u16,
+    /// What it shall be.
+    pub(crate) device_type: Type,
+    /// Queue pairs of a network device, queues of a block device; 1 or more.
+    pub(crate) queues: u16,
     /// MAC address, or `None` to let the card choose.
     pub(crate) mac: Option<[u8; 6]>,
     /// Maximum transmission unit in bytes, or `None` for the card's default.
@@ -208,8 +221,8 @@ impl NetDevice {
         let result = commands::device_create(
             card,
             &wire::DeviceCreate {
-                virtio_id: VIRTIO_ID_NET.into(),
-                queue_pairs: parameters.queue_pairs.into(),
+                virtio_id: parameters.device_type.virtio_id().into(),
+                queue_pairs: parameters.queues.into(),
                 mtu: parameters.mtu.unwrap_or(0).into(),
                 mac: parameters.mac.unwrap_or_default(),
                 reserved: 0.into(),
@@ -218,7 +231,14 @@ impl NetDevice {
             },
         );
         if let Err(error) = result {
-            report_exhausted(card, error, "no device object, or not enough queues");
+            report_exhausted(
+                card,
+                error,
+                match parameters.device_type {
+                    Type::Net => "no device object, or not enough queues",
+                    Type::Block => "no disk, no device object, or not enough queues",
+                },
+            );
         }
         let created = result?;
         let number = created.device.get();
@@ -237,25 +257,33 @@ impl NetDevice {
         created: &wire::DeviceCreated,
     ) -> Result<Arc<Self>> {
         let (first_queue, num_queues) = (created.first_queue.get(), created.num_queues.get());
-        let control = created.features.get() & (1 << VIRTIO_NET_F_CTRL_VQ) != 0;
+        let net = parameters.device_type == Type::Net;
+        let control = net && created.features.get() & (1 << VIRTIO_NET_F_CTRL_VQ) != 0;
         // What the card has beyond what this driver knows is nothing to promise.
-        let offered = created.features.get() & mgmt::FEATURES;
-        let expected = u32::from(parameters.queue_pairs) * 2 + u32::from(control);
+        let offered = created.features.get() & parameters.device_type.features();
+        let expected = match parameters.device_type {
+            Type::Net => u32::from(parameters.queues) * 2 + u32::from(control),
+            Type::Block => parameters.queues.into(),
+        };
         let end = u32::from(first_queue) + u32::from(num_queues);
 
         if u32::from(num_queues) != expected
             || end > u32::from(card.info.num_queues)
             || card.has_device(created.device.get(), u32::from(first_queue)..end)
             || offered & operations::REQUIRED != operations::REQUIRED
-            || !is_valid_mac(created.mac)
+            || (net && !is_valid_mac(created.mac))
             || parameters.mac.is_some_and(|mac| mac != created.mac)
             || parameters.mtu.is_some_and(|mtu| mtu != created.mtu.get())
-            || parameters.features.is_some_and(|most| offered & !most != 0)
+            || parameters.features.is_some_and(|most| offered & !(most | parameters.device_type.unasked()) != 0)
         {
             card.fail("it made a device that is not what was asked for");
             return Err(EIO);
         }
 
+        let block = match parameters.device_type {
+            Type::Net => None,
+            Type::Block => Some(Self::block_config(card, created)?),
+        };
         let mut queues = KVec::new();
         queues.resize(num_queues.into(), Virtqueue::RESET, GFP_KERNEL)?;
         let callbacks = Callbacks::new(num_queues)?;
@@ -273,7 +301,7 @@ impl NetDevice {
             KBox::pin_init(new_mutex!(None, "NetDevice::spaces[2]"), GFP_KERNEL)?,
             GFP_KERNEL,
         )?;
-        spaces.truncate(address_spaces(&card.info));
+        spaces.truncate(address_spaces(&card.info, parameters.device_type));
 
         // INVARIANT: The device object is new, and so are the address spaces made below.
         let device = Arc::pin_init(
@@ -282,6 +310,7 @@ impl NetDevice {
                 number: created.device.get(),
                 first_queue,
                 num_queues,
+                block,
                 control,
                 offered,
                 mtu: created.mtu.get(),
@@ -320,6 +349,24 @@ impl NetDevice {
         result?;
         card.interrupts.attach(first_queue, &device.callbacks);
         Ok(device)
+    }
+
+    /// Asks the card what a new block device is.
+    fn block_config(card: &Card, created: &wire::DeviceCreated) -> Result<BlockConfig> {
+        let info = commands::block_query(card, created.device.get())?;
+
+        BlockConfig::new(&info, created.num_queues.get()).ok_or_else(|| {
+            card.fail("it has a disk whose limits make no sense");
+            EIO
+        })
+    }
+
+    /// What type of device it is.
+    pub(crate) fn device_type(&self) -> Type {
+        match self.block {
+            Some(_) => Type::Block,
+            None => Type::Net,
+        }
     }
 
     fn create_spaces(&self) -> Result {
@@ -414,7 +461,7 @@ impl NetDevice {
     pub(crate) fn ring_group(&self, idx: u16) -> u32 {
         match self.spaces.len() {
             MAX_GROUPS if self.is_control(idx) => GROUP_CONTROL,
-            MAX_GROUPS => GROUP_RINGS,
+            MAX_GROUPS | BLOCK_GROUPS => GROUP_RINGS,
             _ => GROUP_DATA,
         }
     }

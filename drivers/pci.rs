@@ -4,7 +4,7 @@
 //!
 //! What is dropped when the function is unbound, in this order, by the fields of [`Function`]:
 //!
-//! 1. the management device, which deletes every vDPA device; after that no operation runs any more;
+//! 1. the management devices, which delete every vDPA device; after that no operation runs any more;
 //! 2. the interrupt handlers;
 //! 3. the command and event queue, after the card was told to stop using them and cut off from memory, and
 //!    with the last reference to [`Card`] the BARs;
@@ -225,6 +225,8 @@ impl kernel::InPlaceModule for MooringModule {
 pub(crate) struct Function<'bound> {
     #[pin]
     management: mgmt::Management<'bound>,
+    /// That of block devices, if the card has disks.
+    block_management: Option<Pin<KBox<mgmt::Management<'bound>>>>,
     #[pin]
     interrupts: msix::Handlers<'bound>,
     shutdown: Shutdown,
@@ -336,6 +338,7 @@ impl pci::Driver for MooringDriver {
             // in the reverse order of the literal below, where the box comes first.
             let borrowed = unsafe { &*core::ptr::from_ref(&*vectors) };
             let handlers = msix::Handlers::new(borrowed, card.clone());
+            let block_card = card.clone();
             let management = mgmt::Manager::register(pdev.as_ref(), card);
 
             Ok(try_pin_init!(Function {
@@ -343,6 +346,13 @@ impl pci::Driver for MooringDriver {
                 enabled: enabled,
                 shutdown: shutdown,
                 interrupts <- handlers,
+                block_management: match info.num_disks {
+                    0 => None,
+                    _ => Some(KBox::pin_init(
+                        mgmt::Manager::register_block(pdev.as_ref(), block_card),
+                        GFP_KERNEL,
+                    )?),
+                },
                 management <- management,
             }))
         })

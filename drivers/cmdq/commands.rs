@@ -109,6 +109,11 @@ pub(crate) fn device_statistics(
     read(card, Opcode::DeviceStatistics, device, &[])
 }
 
+/// Reads what a block device is.
+pub(crate) fn block_query(card: &Card, device: u16) -> Result<wire::BlockInfo, CommandError> {
+    read(card, Opcode::BlockQuery, device, &[])
+}
+
 /// Starts a queue.
 pub(crate) fn queue_enable(
     card: &Card,

@@ -454,6 +454,7 @@ pub(super) fn manage<'a>(
     without: &'static [OptionalOp],
 ) -> Result<Management<'a>> {
     let info = ManagementInfo {
+        child: None,
         device_ids: &[DEVICE_ID],
         supported_features: 0,
         max_supported_vqs: NVQS.into(),

@@ -71,6 +71,7 @@ pub(super) fn info(translation: Translation) -> Info {
         bus_bits: 64,
         num_vectors: 1,
         batch: BATCH,
+        num_disks: 0,
     }
 }
 

@@ -81,8 +81,16 @@ impl Changing {
 impl NetDevice {
     /// Reads the configuration space. `data` is zeroed; bytes outside the space stay so.
     pub(super) fn read_config(&self, offset: usize, data: &mut [u8]) {
+        match &self.block {
+            Some(block) => copy(block.as_bytes(), offset, data),
+            None => copy(self.net_config().as_bytes(), offset, data),
+        }
+    }
+
+    fn net_config(&self) -> NetConfig {
         let changing = self.changing.lock();
-        let config = NetConfig {
+
+        NetConfig {
             mac: changing.mac,
             // CAST: status bits.
             status: (changing.status as u16).into(),
@@ -93,11 +101,6 @@ impl NetDevice {
             rss_max_key_size: 0,
             rss_max_indirection_table_length: 0.into(),
             supported_hash_types: 0.into(),
-        };
-        drop(changing);
-
-        for (to, from) in data.iter_mut().zip(config.as_bytes().iter().skip(offset)) {
-            *to = *from;
         }
     }
 
@@ -160,5 +163,12 @@ impl NetDevice {
             changing.generation = changing.generation.wrapping_add(1);
         }
         self.callbacks.call_config();
+    }
+}
+
+/// Copies what there is from `offset` on.
+fn copy(config: &[u8], offset: usize, data: &mut [u8]) {
+    for (to, from) in data.iter_mut().zip(config.iter().skip(offset)) {
+        *to = *from;
     }
 }

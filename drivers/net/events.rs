@@ -8,6 +8,7 @@ use crate::{
         commands,
         CommandError, //
     },
+    mgmt::Type,
     wire::{
         self,
         EventKind, //
@@ -23,6 +24,9 @@ impl NetDevice {
     /// Takes what the card tells about this device. Runs in the event interrupt's thread.
     pub(crate) fn handle_event(&self, kind: EventKind, event: &wire::Event) {
         match kind {
+            // A card that says so of a block device is wrong.
+            EventKind::NetStatusChanged | EventKind::MacChanged
+                if self.device_type() != Type::Net => {}
             EventKind::NetStatusChanged => self.status_changed(event),
             EventKind::MacChanged => self.mac_changed(event),
             EventKind::IommuFault => {

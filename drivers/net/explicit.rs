@@ -17,6 +17,7 @@ use super::{
     GROUP_RINGS, //
 };
 use crate::{
+    block,
     card::Card,
     dma::bounce::{
         Bounce,
@@ -27,6 +28,7 @@ use crate::{
     },
     info::Translation,
     iommu::InForce,
+    mgmt::Type,
     vdpa::{
         virtio::*,
         BusDriver,
@@ -112,7 +114,15 @@ fn share(device: &NetDevice) -> Share {
 /// room for all of their buffers.
 pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
     match owner {
-        BusDriver::VirtioVdpa if needs_maps(&device.card) => share(device).ring_size,
+        BusDriver::VirtioVdpa if needs_maps(&device.card) => match device.device_type() {
+            Type::Net => share(device).ring_size,
+            Type::Block => {
+                let info = &device.card.info;
+                block::BOUNCED_RING
+                    .max(info.min_queue_size)
+                    .min(info.max_queue_size)
+            }
+        },
         _ => device.card.info.max_queue_size,
     }
 }
@@ -142,6 +152,24 @@ pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations
     let mut maps = KVec::new();
 
     if !needs_maps(&device.card) {
+        return Ok(maps);
+    }
+    if device.device_type() == Type::Block {
+        let data = pool(
+            device,
+            GROUP_DATA,
+            Size {
+                // A place for each slot, so that a status takes one and a page two. One more place than data take is for
+                // the request's own status.
+                receive: block::LARGEST_REQUEST / SLOT + 1,
+                receive_len: SLOT,
+                transmit: block::LARGEST_REQUEST + SLOT,
+                keep: false,
+            },
+        )?;
+        for _group in [GROUP_DATA, GROUP_RINGS] {
+            maps.push(data.clone(), GFP_KERNEL)?;
+        }
         return Ok(maps);
     }
     let share = share(device);

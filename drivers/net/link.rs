@@ -9,6 +9,7 @@ use crate::{
         commands,
         CommandError, //
     },
+    mgmt::Type,
     vdpa::virtio::VIRTIO_NET_F_GUEST_ANNOUNCE, //
 };
 use kernel::prelude::*;
@@ -28,8 +29,11 @@ impl NetDevice {
         Ok(())
     }
 
-    /// Has the card tell how the link is, and the MAC address.
+    /// Has the card tell how the link is, and the MAC address. A device of another type has neither.
     pub(super) fn ask_status(&self) -> Result<(), CommandError> {
+        if self.device_type() != Type::Net {
+            return Ok(());
+        }
         commands::net_tell(&self.card, self.number)?;
         // The card has posted the answer before it completed the command, unless there was no room; then it comes later.
         self.card.take_events();
@@ -41,7 +45,7 @@ impl NetDevice {
     ///
     /// Callable with the virtio state locked, to which `features` belong.
     pub(super) fn announce(&self, features: u64) {
-        if features & (1 << VIRTIO_NET_F_GUEST_ANNOUNCE) == 0 {
+        if self.device_type() != Type::Net || features & (1 << VIRTIO_NET_F_GUEST_ANNOUNCE) == 0 {
             return;
         }
         match commands::net_announce(&self.card, self.number) {

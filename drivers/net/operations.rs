@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The vDPA operations of a virtio-net device.
+//! The vDPA operations of a device.
 
 use super::{
     config,
@@ -9,6 +9,7 @@ use super::{
     OwnedDevice, //
 };
 use crate::{
+    block::BlockConfig,
     card::Card,
     cmdq::commands,
     debugfs,
@@ -18,6 +19,7 @@ use crate::{
         InForce,
         MapError, //
     },
+    mgmt::Type,
     pci as function,
     regs,
     vdpa::{
@@ -65,12 +67,30 @@ const NEED_CONTROL: u64 = (1 << VIRTIO_NET_F_CTRL_RX)
     | (1 << VIRTIO_NET_F_GUEST_ANNOUNCE)
     | (1 << VIRTIO_NET_F_MQ);
 
+impl NetDevice {
+    /// Whether a driver may accept these features together.
+    fn fit_together(&self, features: u64) -> bool {
+        let has = |bit: u32| features & (1 << bit) != 0;
+
+        match self.device_type() {
+            // Without MQ the control queue would have to be queue 2 (virtio 1.3, section 5.1.2), which the card can't
+            // move.
+            Type::Net => match has(VIRTIO_NET_F_CTRL_VQ) {
+                true => self.num_queues <= 3 || has(VIRTIO_NET_F_MQ),
+                false => features & NEED_CONTROL == 0,
+            },
+            // None depends on another.
+            Type::Block => true,
+        }
+    }
+}
+
 /// Whether `status` has `bit`.
 fn has(status: u8, bit: u32) -> bool {
     u32::from(status) & bit != 0
 }
 
-/// A virtio-net device that is registered with vDPA. Dropping it takes the device from the card.
+/// A device that is registered with vDPA. Dropping it takes the device from the card.
 ///
 /// The files go first, so that nobody reads the state of a device that is going.
 #[pin_data]
@@ -349,17 +369,11 @@ impl vdpa::Operations for NetVdpa {
     fn set_driver_features(dev: &Device<Self>, features: u64) -> Result {
         // 0 is what the core passes for a legacy guest before features are set. It does no harm: without
         // the required features the device doesn't start.
-        let multiqueue: u64 = 1 << VIRTIO_NET_F_MQ;
-        let control = 1 << VIRTIO_NET_F_CTRL_VQ;
-        // Without MQ the control queue would have to be queue 2 (virtio 1.3, section 5.1.2), which the
-        // card can't move.
-        let several_pairs = dev.device.num_queues > 3;
         let mut state = dev.device.state.lock();
 
         if features & !explicit::offered(&dev.device, dev.bus_driver()) != 0
             || (features != 0 && features & REQUIRED != REQUIRED)
-            || (features & NEED_CONTROL != 0 && features & control == 0)
-            || (several_pairs && features & control != 0 && features & multiqueue == 0)
+            || !dev.device.fit_together(features)
         {
             return Err(EINVAL);
         }
@@ -382,8 +396,8 @@ impl vdpa::Operations for NetVdpa {
         dev.device.card.info.min_queue_size
     }
 
-    fn get_device_id(_dev: &Device<Self>) -> u32 {
-        VIRTIO_ID_NET
+    fn get_device_id(dev: &Device<Self>) -> u32 {
+        dev.device.device_type().virtio_id()
     }
 
     fn get_vendor_id(_dev: &Device<Self>) -> u32 {
@@ -481,8 +495,11 @@ impl vdpa::Operations for NetVdpa {
         result.inspect_err(|_| device.report_suspend(dev.as_ref(), "resumed", suspended))
     }
 
-    fn get_config_size(_dev: &Device<Self>) -> usize {
-        config::SIZE
+    fn get_config_size(dev: &Device<Self>) -> usize {
+        match dev.device.device_type() {
+            Type::Net => config::SIZE,
+            Type::Block => size_of::<BlockConfig>(),
+        }
     }
 
     fn get_config(dev: &Device<Self>, offset: usize, buf: &mut [u8]) {
@@ -490,7 +507,8 @@ impl vdpa::Operations for NetVdpa {
     }
 
     fn set_config(_dev: &Device<Self>, _offset: usize, _buf: &[u8]) {
-        // With VERSION_1 no field of a network device is writable (virtio 1.3, section 5.1.4).
+        // With VERSION_1 no field of a network device is writable (virtio 1.3, section 5.1.4), and without
+        // CONFIG_WCE none of a block device (section 5.2.4).
     }
 
     fn get_generation(dev: &Device<Self>) -> u32 {

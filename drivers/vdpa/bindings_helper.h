@@ -7,6 +7,7 @@
 #include <linux/vhost_iotlb.h>
 #include <uapi/linux/vdpa.h>
 #include <uapi/linux/vhost_types.h>
+#include <uapi/linux/virtio_blk.h>
 #include <uapi/linux/virtio_config.h>
 #include <uapi/linux/virtio_ids.h>
 #include <uapi/linux/virtio_ring.h>

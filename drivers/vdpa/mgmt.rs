@@ -30,7 +30,10 @@ use kernel::{
         from_result,
         to_result, //
     },
+    faux,
+    fmt,
     prelude::*,
+    str::CString,
     types::Opaque, //
 };
 
@@ -104,6 +107,10 @@ pub struct ManagementInfo<'i> {
     pub max_supported_vqs: u32,
     /// Attributes that may be given when a device is added or changed.
     pub config_attrs: ConfigAttrs,
+    /// If a driver has several management devices: what this one is called. It then is that of a child of the parent, a
+    /// faux device named `CHILD.PARENT`, because the core tells management devices apart by their devices. The parent of
+    /// the vDPA devices is the same as ever. [`None`]: it is the parent's own.
+    pub child: Option<&'i str>,
 }
 
 /// Returns the C side of a device, of which `device::Device` is a transparent wrapper.
@@ -123,8 +130,8 @@ fn parent_raw(parent: &device::Device<device::Bound>) -> *mut kbindings::device 
 ///
 /// # Invariants
 ///
-/// - `mdev` is registered with the core, and contains pointers to `parent` and to `id_table`, which
-///   ends with a zeroed entry.
+/// - `mdev` is registered with the core, and contains pointers to `child` or, without one, to
+///   `parent`, and to `id_table`, which ends with a zeroed entry.
 /// - `parent` is bound as long as `self` exists.
 //
 // Pinned on purpose, even if `M` is not: it must be fine for the core to use the structure while
@@ -135,6 +142,7 @@ pub struct ManagementDevice<'a, M: ManagementOperations> {
     mdev: Opaque<bindings::vdpa_mgmt_dev>,
     id_table: KVec<bindings::virtio_device_id>,
     parent: &'a device::Device<device::Bound>,
+    child: Option<faux::Registration>,
     #[pin]
     data: M,
     #[pin]
@@ -159,13 +167,14 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
         },
     };
 
-    /// Registers a management device for `parent`; its name is that of `parent`.
+    /// Registers a management device for `parent`; its name is that of `parent`, unless
+    /// [`ManagementInfo::child`] says otherwise.
     ///
     /// Operations may run before this returns, so it is the last thing to do when probing.
     ///
     /// # Errors
     ///
-    /// `ENOMEM` without memory, and what `data` fails with.
+    /// `ENOMEM` without memory, `ENODEV` if there is a child of that name, and what `data` fails with.
     ///
     /// # Safety
     ///
@@ -185,6 +194,7 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
             mdev: Opaque::new(pin_init::zeroed()),
             id_table: Self::id_table(info.device_ids)?,
             parent,
+            child: Self::child(parent, info.child)?,
             data <- data,
             _pin: PhantomPinned,
             _: {
@@ -193,7 +203,10 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
 
                 // SAFETY: As above. What the pointers point to lives as long as `Self`.
                 unsafe {
-                    (*mdev).device = parent_raw(parent);
+                    (*mdev).device = match child.as_ref() {
+                        Some(child) => parent_raw(child.as_ref().as_ref()),
+                        None => parent_raw(parent),
+                    };
                     (*mdev).ops = &Self::OPS;
                     (*mdev).id_table = id_table.as_ptr().cast_mut();
                     (*mdev).config_attr_mask = info.config_attrs.into();
@@ -207,6 +220,19 @@ impl<'a, M: ManagementOperations> ManagementDevice<'a, M> {
                 to_result(unsafe { bindings::vdpa_mgmtdev_register(mdev) })?;
             },
         })
+    }
+
+    fn child(
+        parent: &device::Device<device::Bound>,
+        name: Option<&str>,
+    ) -> Result<Option<faux::Registration>> {
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        let parent_name = parent.name().to_str()?;
+        let name = CString::try_from_fmt(fmt!("{name}.{parent_name}"))?;
+
+        faux::Registration::new(&name, Some(parent)).map(Some)
     }
 
     fn id_table(ids: &[u32]) -> Result<KVec<bindings::virtio_device_id>> {

@@ -4,10 +4,20 @@
 //!
 //! C headers: [`include/uapi/linux/virtio_config.h`](srctree/include/uapi/linux/virtio_config.h),
 //! [`virtio_ids.h`](srctree/include/uapi/linux/virtio_ids.h),
+//! [`virtio_blk.h`](srctree/include/uapi/linux/virtio_blk.h),
 //! [`virtio_net.h`](srctree/include/uapi/linux/virtio_net.h) and
 //! [`virtio_ring.h`](srctree/include/uapi/linux/virtio_ring.h)
 
 pub use super::bindings::{
+    VIRTIO_BLK_F_BLK_SIZE,
+    VIRTIO_BLK_F_DISCARD,
+    VIRTIO_BLK_F_FLUSH,
+    VIRTIO_BLK_F_MQ,
+    VIRTIO_BLK_F_RO,
+    VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_SIZE_MAX,
+    VIRTIO_BLK_F_TOPOLOGY,
+    VIRTIO_BLK_F_WRITE_ZEROES,
     VIRTIO_CONFIG_S_ACKNOWLEDGE,
     VIRTIO_CONFIG_S_DRIVER,
     VIRTIO_CONFIG_S_DRIVER_OK,
@@ -20,6 +30,7 @@ pub use super::bindings::{
     VIRTIO_F_ORDER_PLATFORM,
     VIRTIO_F_RING_PACKED,
     VIRTIO_F_VERSION_1,
+    VIRTIO_ID_BLOCK,
     VIRTIO_ID_NET,
     VIRTIO_NET_F_CSUM,
     VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,

@@ -521,7 +521,7 @@ fn requests_wait_while_the_disk_has_enough_to_do() {
     const LENGTH: u32 = 100 << 10;
     let (queues, each) = (8u16, 25u16);
     let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), queues, 0);
+    let mut rig = Rig::new(threaded(&disk), queues, ring::RING_PACKED);
     let number = rig.device.device.get();
     disk.close();
     // Together more than the card takes at a time; all read the same to the same place.

@@ -233,6 +233,7 @@ fn block_devices_tell_what_they_are_and_network_devices_do_not() {
         command(Opcode::NetSetMac, 1, &mac, 0),
         command(Opcode::NetSetLink, 1, &up, 0),
         command(Opcode::NetTell, 1, &[0u8; 0], 0),
+        command(Opcode::NetAnnounce, 1, &[0u8; 0], 0),
     ] {
         let refused = execute(&mut firmware, &mut mock, &command);
         assert_eq!(refused, Err(ErrorCode::InvalidArgument));

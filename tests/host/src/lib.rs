@@ -16,6 +16,9 @@ mod iommu;
 mod info;
 
 #[cfg(test)]
+#[path = "../../../drivers/block/config.rs"]
+mod block_config;
+#[cfg(test)]
 #[path = "../../../drivers/net/share.rs"]
 mod share;
 #[cfg(test)]
@@ -27,6 +30,8 @@ mod window;
 
 #[cfg(test)]
 mod addressing_tests;
+#[cfg(test)]
+mod block_config_tests;
 #[cfg(test)]
 mod compare_tests;
 #[cfg(test)]

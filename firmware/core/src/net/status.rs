@@ -106,7 +106,7 @@ impl<const D: usize, const Q: usize> Devices<D, Q> {
     /// `Opcode::NetAnnounce`.
     pub fn announce(&mut self, device: u16) -> Outcome {
         let carrier = self.carrier;
-        let object = self.get_mut(device)?;
+        let object = self.net_mut(device)?;
         let agreed = object.features & features::GUEST_ANNOUNCE != 0;
         if agreed && carrier && object.status.enabled {
             object.status.announce = true;
