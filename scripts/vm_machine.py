@@ -22,6 +22,8 @@ SIM = "/src/out/mooring-sim"
 CLIENTS = pathlib.Path("/run/clients/usr")
 # The answer of the trial belongs to this host and this version of the kernel; /build outlives every run.
 ACCEL_ANSWER = pathlib.Path("/build/accel")
+# A disk that the tests have; it takes no more room than what is written to it.
+DISK_BYTES = 64 << 20
 TRIAL_SECONDS = 20 * SLOWDOWN
 # The machine's own IOMMU, and the words with which the kernel uses it so.
 PLATFORM_IOMMU = {
@@ -155,6 +157,7 @@ class Machine:
         log_path = self.logs / f"sim{number}.log"
         path = self._socket(number)
         path.unlink(missing_ok=True)
+        self._make_disks(arguments)
         with open(log_path, "w") as log:
             model = subprocess.Popen(
                 [SIM, "--socket", str(path), *arguments],
@@ -167,6 +170,16 @@ class Machine:
                 said = log_path.read_text(errors="replace")[-2000:]
                 raise SetupError(f"mooring-sim {' '.join(arguments)} did not open its socket; it said:\n{said}")
             time.sleep(0.01)
+
+    def _make_disks(self, arguments):
+        """Makes the disks of a card that lie among the logs, empty ones each time."""
+        for option, value in zip(arguments, arguments[1:]):
+            name = value.split(",")[0]
+            if option == "--disk" and not os.path.isabs(name):
+                path = self.logs / name
+                path.unlink(missing_ok=True)
+                with open(path, "wb") as disk:
+                    disk.truncate(DISK_BYTES)
 
     def _start_qemu(self):
         command = [

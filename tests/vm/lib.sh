@@ -289,7 +289,7 @@ clean_up() {
         [ -e "$device" ] || continue
         name=${device##*/}
         # In a subshell, because it ends its shell if it fails.
-        [ ! -e "$VDPA/drivers/virtio_vdpa/$name" ] || (home "$name") || true
+        [ ! -e "$VDPA/drivers/virtio_vdpa/$name" ] || ! vdpa dev show "$name" | grep -q 'type network' || (home "$name") || true
         timeout "$(limit 20)" vdpa dev del "$name" || true
     done
 }

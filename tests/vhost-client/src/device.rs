@@ -46,6 +46,15 @@ pub const BACKEND_DESC_ASID: u64 = 1 << 7;
 /// The map stays across a reset; the crate doesn't know this bit yet.
 pub const BACKEND_IOTLB_PERSIST: u64 = 1 << 8;
 
+/// The device can be suspended, and resumed; the crate doesn't know these bits yet.
+const BACKEND_SUSPEND: u64 = 1 << 4;
+const BACKEND_RESUME: u64 = 1 << 5;
+
+/// What a virtual machine monitor acknowledges.
+const USUAL: u64 = (1 << VHOST_BACKEND_F_IOTLB_MSG_V2)
+    | (1 << VHOST_BACKEND_F_IOTLB_BATCH)
+    | (1 << VHOST_BACKEND_F_IOTLB_ASID);
+
 const SYSFS: &str = "/sys/bus/vdpa/devices";
 
 /// Turns the crate's error into the errno that the kernel gave.
@@ -90,10 +99,7 @@ impl Device {
             .set_owner()
             .map_err(errno)
             .context("VHOST_SET_OWNER")?;
-        let usual = (1 << VHOST_BACKEND_F_IOTLB_MSG_V2)
-            | (1 << VHOST_BACKEND_F_IOTLB_BATCH)
-            | (1 << VHOST_BACKEND_F_IOTLB_ASID);
-        let wanted = usual | if persist { BACKEND_IOTLB_PERSIST } else { 0 };
+        let wanted = USUAL | if persist { BACKEND_IOTLB_PERSIST } else { 0 };
         let offered = device
             .vdpa
             .get_backend_features()
@@ -110,6 +116,13 @@ impl Device {
             .map_err(errno)
             .context("VHOST_SET_BACKEND_FEATURES")?;
         Ok(device)
+    }
+
+    /// Acknowledges also that the device can be suspended and resumed.
+    pub fn acknowledge_suspend(&mut self) -> Result<()> {
+        let features = USUAL | BACKEND_SUSPEND | BACKEND_RESUME;
+        let acknowledged = self.vdpa.set_backend_features(features).map_err(errno);
+        acknowledged.context("VHOST_SET_BACKEND_FEATURES with SUSPEND and RESUME")
     }
 
     /// What the driver tells of this device in debugfs.

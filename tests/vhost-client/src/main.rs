@@ -6,6 +6,7 @@ mod bench;
 mod card;
 mod control;
 mod device;
+mod disk;
 mod events;
 mod experiments;
 mod format;
@@ -72,6 +73,8 @@ impl Common {
 enum Experiment {
     Info(experiments::info::Options),
     Loopback(experiments::loopback::Options),
+    Block(experiments::block::Options),
+    BadBlocks(experiments::bad_blocks::Options),
     ResetKeepsMap(experiments::reset_keeps_map::Options),
     ResetIsQuiet(experiments::reset_is_quiet::Options),
     StartUnmapped(experiments::start_unmapped::Options),
@@ -119,6 +122,12 @@ fn main() -> ExitCode {
         }
         Experiment::Loopback(options) => {
             carry_out("loopback", &options.common, |report| options.run(report))
+        }
+        Experiment::Block(options) => {
+            carry_out("block", &options.common, |report| options.run(report))
+        }
+        Experiment::BadBlocks(options) => {
+            carry_out("bad-blocks", &options.common, |report| options.run(report))
         }
         Experiment::ResetKeepsMap(options) => {
             carry_out("reset-keeps-map", &options.common, |report| {

@@ -3,7 +3,9 @@
 //! The experiments, one a file: each has its options and a `run` that fills in a report.
 
 pub mod announce;
+pub mod bad_blocks;
 pub mod batch_failure;
+pub mod block;
 pub mod doorbell_page;
 pub mod fault;
 pub mod groups;
