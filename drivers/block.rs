@@ -3,7 +3,7 @@
 //! What makes a virtio-blk device out of a device of the card: features, and the configuration space ([`config`]).
 //!
 //! All else about a device (queues, address spaces, start and reset) is the same for each type, and in
-//! [`net`](crate::net).
+//! [`virtio_device`](crate::virtio_device).
 
 mod config;
 

@@ -6,14 +6,14 @@
 //!
 //! Outermost first; a lock is never taken while one further down is held:
 //!
-//! 1. a device's files in debugfs (`NetVdpa::files`), whose readers take what follows;
-//! 2. a device's virtio state (`NetDevice::state`), of one device at a time, or the rings of its bounce pool
+//! 1. a device's files in debugfs (`RegisteredDevice::files`), whose readers take what follows;
+//! 2. a device's virtio state (`VirtioDevice::state`), of one device at a time, or the rings of its bounce pool
 //!    (`Bounce::rings`); nobody takes both;
-//! 3. address spaces (`NetDevice::spaces`), two of a device in the order of their numbers;
+//! 3. address spaces (`VirtioDevice::spaces`), two of a device in the order of their numbers;
 //! 4. the command queue or the event queue ([`Card`]);
 //! 5. the list of devices ([`Card`]), or, inside the event queue, what is known of a device's faults
 //!    (`Faults::last`, `Faults::notifier`);
-//! 6. spinlocks, each alone: what the card changes in a configuration space (`NetDevice::changing`), the interrupt table,
+//! 6. spinlocks, each alone: what the card changes in a configuration space (`VirtioDevice::changing`), the interrupt table,
 //!    the abstraction's callbacks, the places of a bounce pool (`Bounce::pool`).
 //!
 //! # Health
@@ -35,13 +35,13 @@ use crate::{
     eventq::EventQueue,
     info::Info,
     msix,
-    net::NetDevice,
     pci::{
         self as function,
         Doorbells,
         Registers, //
     },
     regs,
+    virtio_device::VirtioDevice,
     wire::{
         self,
         Opcode, //
@@ -93,7 +93,7 @@ pub(crate) struct Card {
     #[pin]
     eventq: Mutex<Option<EventQueue>>,
     #[pin]
-    devices: Mutex<KVec<Arc<NetDevice>>>,
+    devices: Mutex<KVec<Arc<VirtioDevice>>>,
     dead: Atomic<bool>,
     /// Events that the card has lost.
     lost_events: Atomic<u32>,
@@ -283,7 +283,7 @@ impl Card {
     /// # Errors
     ///
     /// `ENOMEM` if there is no memory.
-    pub(crate) fn add_device(&self, device: Arc<NetDevice>) -> Result {
+    pub(crate) fn add_device(&self, device: Arc<VirtioDevice>) -> Result {
         self.devices.lock().push(device, GFP_KERNEL)?;
         Ok(())
     }
@@ -309,7 +309,7 @@ impl Card {
     }
 
     /// The device with this number.
-    pub(crate) fn device(&self, number: u16) -> Option<Arc<NetDevice>> {
+    pub(crate) fn device(&self, number: u16) -> Option<Arc<VirtioDevice>> {
         self.devices
             .lock()
             .iter()
@@ -361,7 +361,7 @@ impl Card {
     }
 
     /// The device with the lowest number that is `from` or above.
-    fn next_device(&self, from: u32) -> Option<Arc<NetDevice>> {
+    fn next_device(&self, from: u32) -> Option<Arc<VirtioDevice>> {
         self.devices
             .lock()
             .iter()

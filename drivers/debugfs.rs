@@ -25,7 +25,7 @@ use crate::{
         CommandError, //
     },
     mgmt::Type,
-    net::NetDevice,
+    virtio_device::VirtioDevice,
     wire::AddressSpaceMode, //
 };
 use io::{
@@ -51,7 +51,7 @@ impl Files {
     /// # Errors
     ///
     /// `ENOMEM` if there is no memory for them.
-    pub(crate) fn new(name: &CStr, device: &Arc<NetDevice>) -> Result<Self> {
+    pub(crate) fn new(name: &CStr, device: &Arc<VirtioDevice>) -> Result<Self> {
         let mut files = KVec::new();
         let texts: [(&str, Show); 3] = [
             ("address_spaces", show_address_spaces),
@@ -94,7 +94,7 @@ impl Files {
 }
 
 /// The link of a device.
-struct Link(Arc<NetDevice>);
+struct Link(Arc<VirtioDevice>);
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,11 +116,11 @@ impl Setting for Link {
     }
 }
 
-type Show = fn(&NetDevice, &mut fmt::Formatter<'_>) -> fmt::Result;
+type Show = fn(&VirtioDevice, &mut fmt::Formatter<'_>) -> fmt::Result;
 
 /// What a file says.
 struct Text {
-    device: Arc<NetDevice>,
+    device: Arc<VirtioDevice>,
     show: Show,
 }
 
@@ -165,7 +165,7 @@ fn mode_text(mode: Option<AddressSpaceMode>) -> &'static str {
 }
 
 /// Writes a line for each address space.
-fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_address_spaces(device: &VirtioDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let group_asid = device.group_asid();
     let num_groups = device.num_groups() as usize;
 
@@ -215,7 +215,7 @@ fn show_address_spaces(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::R
 type Counter = (&'static str, zerocopy::little_endian::U64);
 
 /// Writes a line for each counter.
-fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_statistics(device: &VirtioDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let statistics = match commands::device_statistics(device.card(), device.number()) {
         Ok(statistics) => statistics,
         Err(error) => return writeln!(f, "error={error:?}"),
@@ -254,7 +254,7 @@ fn show_statistics(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 
 /// The accesses that the card's IOMMU has refused in the device's address spaces, as the card counts them: it posts an event
 /// for each, but the event may be lost.
-fn count_faults(device: &NetDevice) -> Result<u64, CommandError> {
+fn count_faults(device: &VirtioDevice) -> Result<u64, CommandError> {
     let mut count: u64 = 0;
 
     for asid in 0..device.num_spaces() {
@@ -270,7 +270,7 @@ fn count_faults(device: &NetDevice) -> Result<u64, CommandError> {
 }
 
 /// Writes how many IOMMU faults there were, and what the last one was.
-fn show_faults(device: &NetDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_faults(device: &VirtioDevice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match count_faults(device) {
         Ok(count) => writeln!(f, "count={count}")?,
         Err(error) => writeln!(f, "count=unknown error={error:?}")?,

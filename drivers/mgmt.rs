@@ -14,16 +14,6 @@ use crate::{
     card::Card,
     cmdq::CommandError,
     info::Translation,
-    net::{
-        explicit,
-        is_valid_mac,
-        operations::{
-            NetVdpa,
-            REQUIRED, //
-        },
-        NetDevice,
-        Parameters, //
-    },
     vdpa::{
         virtio::*,
         AddRequest,
@@ -36,9 +26,18 @@ use crate::{
         OptionalOp,
         UnregisteredDevice, //
     },
+    virtio_device::{
+        explicit,
+        is_valid_mac,
+        operations::{
+            RegisteredDevice,
+            REQUIRED, //
+        },
+        Parameters, //
+        VirtioDevice,
+    },
     wire::ErrorCode, //
 };
-use request::Refusal;
 use kernel::{
     device::{
         self,
@@ -47,6 +46,7 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
+use request::Refusal;
 
 /// Features that this driver can offer. Each device offers those of them that the card has.
 pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
@@ -212,7 +212,7 @@ impl Manager {
 
 #[vtable]
 impl ManagementOperations for Manager {
-    type Device = NetVdpa;
+    type Device = RegisteredDevice;
 
     fn dev_add(
         &self,
@@ -242,7 +242,7 @@ impl ManagementOperations for Manager {
             return Err(EBUSY);
         }
 
-        let device = NetDevice::create(
+        let device = VirtioDevice::create(
             &self.card,
             &Parameters {
                 device_type: self.device_type,
@@ -270,7 +270,7 @@ impl ManagementOperations for Manager {
             use_va: false,
             without: absent_operations(self.card.info.translation),
         };
-        let device = UnregisteredDevice::new(request, name, params, NetVdpa::new(device))?;
+        let device = UnregisteredDevice::new(request, name, params, RegisteredDevice::new(device))?;
 
         let device = device.register()?;
         let notifier = device.change_notifier();
@@ -279,7 +279,7 @@ impl ManagementOperations for Manager {
         Ok(())
     }
 
-    fn dev_set_attr(&self, dev: &Device<NetVdpa>, config: &DeviceConfig) -> Result {
+    fn dev_set_attr(&self, dev: &Device<RegisteredDevice>, config: &DeviceConfig) -> Result {
         // The core has checked it already, and lets nothing else through; of a block device, nothing at all.
         let mac = config.mac.ok_or(EOPNOTSUPP)?;
         if !is_valid_mac(mac) {

@@ -24,12 +24,12 @@ mod limit;
 mod mailbox;
 mod mgmt;
 mod msix;
-mod net;
 #[path = "kunit/pci.rs"]
 mod pci;
 #[path = "../hw-regs/generated/mooring_kernel_regs.rs"]
 mod regs;
 mod vdpa;
+mod virtio_device;
 mod vq;
 #[allow(unreachable_pub)]
 #[path = "../hw-regs/src/wire/mod.rs"]

@@ -17,11 +17,11 @@ mod limit;
 mod mailbox;
 mod mgmt;
 mod msix;
-mod net;
 mod pci;
 #[path = "../hw-regs/generated/mooring_kernel_regs.rs"]
 mod regs;
 mod vdpa;
+mod virtio_device;
 mod vq;
 // The messages serve firmware and model too, which use what the driver doesn't.
 #[allow(dead_code, unreachable_pub)]

@@ -292,14 +292,15 @@ impl pci::Driver for MooringDriver {
             cp::reset(dev, &registers)?;
             pdev.set_master();
 
-            let vectors = pdev.alloc_irq_vectors(
-                1,
-                info.num_vectors.into(),
-                pci::IrqTypes::default()
-                    .with(pci::IrqType::MsiX)
-                    .with(pci::IrqType::Msi),
-            )
-            .inspect_err(|&error| msix::explain(dev, error))?;
+            let vectors = pdev
+                .alloc_irq_vectors(
+                    1,
+                    info.num_vectors.into(),
+                    pci::IrqTypes::default()
+                        .with(pci::IrqType::MsiX)
+                        .with(pci::IrqType::Msi),
+                )
+                .inspect_err(|&error| msix::explain(dev, error))?;
             let vectors = KBox::pin(vectors, GFP_KERNEL)?;
 
             let card = Card::new(

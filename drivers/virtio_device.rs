@@ -100,14 +100,14 @@ pub(super) struct VirtioState {
     features: u64,
     /// Set-up and state of each queue.
     queues: KVec<Virtqueue>,
-    /// Index in [`NetDevice::spaces`] of each group's address space.
+    /// Index in [`VirtioDevice::spaces`] of each group's address space.
     group_asid: [u32; MAX_GROUPS],
     /// Whether the device is suspended: no queue runs although it was started.
     suspended: bool,
 }
 
 impl VirtioState {
-    /// Index in [`NetDevice::spaces`] of a group's address space.
+    /// Index in [`VirtioDevice::spaces`] of a group's address space.
     fn asid(&self, group: u32) -> Result<u32> {
         let asid = self.group_asid.get(usize::try_from(group)?);
         asid.copied().ok_or(EINVAL)
@@ -137,7 +137,7 @@ impl VirtioState {
 /// The card's device object `number` and address spaces `spaces` belong to this device until it is
 /// dropped from the card by [`Self::destroy()`].
 #[pin_data]
-pub(crate) struct NetDevice {
+pub(crate) struct VirtioDevice {
     card: Arc<Card>,
     number: u16,
     first_queue: u16,
@@ -168,19 +168,19 @@ pub(crate) struct NetDevice {
 }
 
 /// Ownership of a device: dropping it takes the device from the card.
-pub(crate) struct OwnedDevice(Arc<NetDevice>);
+pub(crate) struct OwnedDevice(Arc<VirtioDevice>);
 
 impl OwnedDevice {
     /// Another reference to the device, which keeps its memory but not the device on the card.
-    pub(crate) fn share(&self) -> Arc<NetDevice> {
+    pub(crate) fn share(&self) -> Arc<VirtioDevice> {
         self.0.clone()
     }
 }
 
 impl core::ops::Deref for OwnedDevice {
-    type Target = NetDevice;
+    type Target = VirtioDevice;
 
-    fn deref(&self) -> &NetDevice {
+    fn deref(&self) -> &VirtioDevice {
         &self.0
     }
 }
@@ -210,7 +210,7 @@ pub(crate) struct Parameters {
     pub(crate) features: Option<u64>,
 }
 
-impl NetDevice {
+impl VirtioDevice {
     /// Makes the device and its address spaces on the card.
     ///
     /// # Errors
@@ -274,7 +274,9 @@ impl NetDevice {
             || (net && !is_valid_mac(created.mac))
             || parameters.mac.is_some_and(|mac| mac != created.mac)
             || parameters.mtu.is_some_and(|mtu| mtu != created.mtu.get())
-            || parameters.features.is_some_and(|most| offered & !(most | parameters.device_type.unasked()) != 0)
+            || parameters
+                .features
+                .is_some_and(|most| offered & !(most | parameters.device_type.unasked()) != 0)
         {
             card.fail("it made a device that is not what was asked for");
             return Err(EIO);
@@ -290,15 +292,15 @@ impl NetDevice {
         let mut spaces = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
         // Each has a lock class of its own, so that lockdep knows the order in which two are locked.
         spaces.push(
-            KBox::pin_init(new_mutex!(None, "NetDevice::spaces[0]"), GFP_KERNEL)?,
+            KBox::pin_init(new_mutex!(None, "VirtioDevice::spaces[0]"), GFP_KERNEL)?,
             GFP_KERNEL,
         )?;
         spaces.push(
-            KBox::pin_init(new_mutex!(None, "NetDevice::spaces[1]"), GFP_KERNEL)?,
+            KBox::pin_init(new_mutex!(None, "VirtioDevice::spaces[1]"), GFP_KERNEL)?,
             GFP_KERNEL,
         )?;
         spaces.push(
-            KBox::pin_init(new_mutex!(None, "NetDevice::spaces[2]"), GFP_KERNEL)?,
+            KBox::pin_init(new_mutex!(None, "VirtioDevice::spaces[2]"), GFP_KERNEL)?,
             GFP_KERNEL,
         )?;
         spaces.truncate(address_spaces(&card.info, parameters.device_type));
@@ -323,12 +325,12 @@ impl NetDevice {
                         group_asid: [0; MAX_GROUPS],
                         suspended: false,
                     },
-                    "NetDevice::state"
+                    "VirtioDevice::state"
                 ),
                 spaces,
                 changing <- new_spinlock!(
                     config::Changing::new(created.mac),
-                    "NetDevice::changing"
+                    "VirtioDevice::changing"
                 ),
                 needs_reset: Atomic::new(false),
                 faults <- Faults::new(),

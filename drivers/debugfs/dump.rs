@@ -26,7 +26,7 @@ use crate::{
         },
         AddressSpace, //
     },
-    net::NetDevice,
+    virtio_device::VirtioDevice,
     wire, //
 };
 use kernel::{
@@ -38,13 +38,13 @@ use zerocopy::FromZeros;
 
 /// The list of one address space.
 pub(super) struct Dump {
-    device: Arc<NetDevice>,
+    device: Arc<VirtioDevice>,
     asid: u32,
 }
 
 impl Dump {
     /// The list of the address space that vDPA calls `asid`.
-    pub(super) fn new(device: Arc<NetDevice>, asid: u32) -> Self {
+    pub(super) fn new(device: Arc<VirtioDevice>, asid: u32) -> Self {
         Self { device, asid }
     }
 }
@@ -98,7 +98,7 @@ enum Next {
 
 /// Somebody who reads the list.
 pub(crate) struct Reader {
-    device: Arc<NetDevice>,
+    device: Arc<VirtioDevice>,
     asid: u32,
     line: Line,
     next: Next,
@@ -128,7 +128,7 @@ impl Reader {
     /// # Errors
     ///
     /// `ENOMEM` if there is no memory.
-    pub(crate) fn new(device: Arc<NetDevice>, asid: u32) -> Result<Self> {
+    pub(crate) fn new(device: Arc<VirtioDevice>, asid: u32) -> Result<Self> {
         let mut chunk = KVec::new();
         // An update's worth: there is a payload buffer for it.
         chunk.resize(

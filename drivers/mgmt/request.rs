@@ -7,11 +7,11 @@ use super::{
     REQUIRED, //
 };
 use crate::{
-    net::is_valid_mac,
     vdpa::{
         virtio::VIRTIO_BLK_F_RO,
         DeviceConfig, //
     }, //
+    virtio_device::is_valid_mac,
 };
 use kernel::{
     fmt,

@@ -5,7 +5,7 @@
 
 use super::{
     is_valid_mac,
-    NetDevice, //
+    VirtioDevice, //
 };
 use crate::{
     vdpa::virtio::{
@@ -78,7 +78,7 @@ impl Changing {
     }
 }
 
-impl NetDevice {
+impl VirtioDevice {
     /// Reads the configuration space. `data` is zeroed; bytes outside the space stay so.
     pub(super) fn read_config(&self, offset: usize, data: &mut [u8]) {
         match &self.block {

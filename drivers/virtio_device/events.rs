@@ -2,7 +2,7 @@
 
 //! What the card tells about a device unasked, and what is asked when some of that was lost.
 
-use super::NetDevice;
+use super::VirtioDevice;
 use crate::{
     cmdq::{
         commands,
@@ -20,7 +20,7 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 
-impl NetDevice {
+impl VirtioDevice {
     /// Takes what the card tells about this device. Runs in the event interrupt's thread.
     pub(crate) fn handle_event(&self, kind: EventKind, event: &wire::Event) {
         match kind {

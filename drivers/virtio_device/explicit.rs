@@ -11,7 +11,7 @@ use super::{
         Share,
         SMALL_BUFFER, //
     },
-    NetDevice,
+    VirtioDevice,
     GROUP_CONTROL,
     GROUP_DATA,
     GROUP_RINGS, //
@@ -58,7 +58,7 @@ const _: () = assert!(SMALL_BUFFER % SLOT == 0 && PAGE_SIZE % SLOT == 0);
 
 /// An address space of a device, as the place for the kernel's memory.
 struct Space {
-    device: Arc<NetDevice>,
+    device: Arc<VirtioDevice>,
     asid: u32,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn needs_maps(card: &Card) -> bool {
 }
 
 /// What a device gets if virtio-vdpa's memory has to be mapped.
-fn share(device: &NetDevice) -> Share {
+fn share(device: &VirtioDevice) -> Share {
     let info = &device.card.info;
 
     Share::new(
@@ -112,7 +112,7 @@ fn share(device: &NetDevice) -> Share {
 
 /// Entries that the rings of `device` shall have for `owner`: as many as can be, except where the pool has to have
 /// room for all of their buffers.
-pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
+pub(super) fn ring_size(device: &VirtioDevice, owner: BusDriver) -> u16 {
     match owner {
         BusDriver::VirtioVdpa if needs_maps(&device.card) => match device.device_type() {
             Type::Net => share(device).ring_size,
@@ -134,7 +134,7 @@ pub(super) fn ring_size(device: &NetDevice, owner: BusDriver) -> u16 {
 /// have to be 30 times as large, see [`share`](super::share); and a frame to send that a pool has no room for is dropped, a
 /// long one again and again where the pool is small. Nor are indirect descriptors offered: virtio_net makes a table of them for a
 /// receive buffer of several pages, and with one in each entry a receive ring has room for more buffers than the pool.
-pub(super) fn offered(device: &NetDevice, owner: BusDriver) -> u64 {
+pub(super) fn offered(device: &VirtioDevice, owner: BusDriver) -> u64 {
     match owner {
         BusDriver::VirtioVdpa if needs_maps(&device.card) => {
             device.offered & !(LONG_FRAMES | 1 << VIRTIO_RING_F_INDIRECT_DESC)
@@ -148,7 +148,7 @@ pub(super) fn offered(device: &NetDevice, owner: BusDriver) -> u64 {
 /// # Errors
 ///
 /// `ENOMEM` if there is no memory.
-pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations>>> {
+pub(crate) fn maps(device: &Arc<VirtioDevice>) -> Result<KVec<Arc<dyn MapOperations>>> {
     let mut maps = KVec::new();
 
     if !needs_maps(&device.card) {
@@ -207,7 +207,7 @@ pub(crate) fn maps(device: &Arc<NetDevice>) -> Result<KVec<Arc<dyn MapOperations
 }
 
 /// A pool in the address space `asid` of `device`.
-fn pool(device: &Arc<NetDevice>, asid: u32, size: Size) -> Result<Arc<dyn MapOperations>> {
+fn pool(device: &Arc<VirtioDevice>, asid: u32, size: Size) -> Result<Arc<dyn MapOperations>> {
     let space = KBox::new(
         Space {
             device: device.clone(),

@@ -3,7 +3,7 @@
 //! What the host does to the link and the address of a network device. The owner learns of it by the card's events, see
 //! [`events`](super::events).
 
-use super::NetDevice;
+use super::VirtioDevice;
 use crate::{
     cmdq::{
         commands,
@@ -14,7 +14,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-impl NetDevice {
+impl VirtioDevice {
     /// Changes the MAC address, on the card and, by what it then tells, in the configuration space.
     pub(crate) fn set_mac(&self, mac: [u8; 6]) -> Result<(), CommandError> {
         commands::net_set_mac(&self.card, self.number, mac)?;

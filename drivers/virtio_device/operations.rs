@@ -5,8 +5,8 @@
 use super::{
     config,
     explicit,
-    NetDevice,
     OwnedDevice, //
+    VirtioDevice,
 };
 use crate::{
     block::BlockConfig,
@@ -67,7 +67,7 @@ const NEED_CONTROL: u64 = (1 << VIRTIO_NET_F_CTRL_RX)
     | (1 << VIRTIO_NET_F_GUEST_ANNOUNCE)
     | (1 << VIRTIO_NET_F_MQ);
 
-impl NetDevice {
+impl VirtioDevice {
     /// Whether a driver may accept these features together.
     fn fit_together(&self, features: u64) -> bool {
         let has = |bit: u32| features & (1 << bit) != 0;
@@ -94,18 +94,18 @@ fn has(status: u8, bit: u32) -> bool {
 ///
 /// The files go first, so that nobody reads the state of a device that is going.
 #[pin_data]
-pub(crate) struct NetVdpa {
+pub(crate) struct RegisteredDevice {
     #[pin]
     files: Mutex<Option<debugfs::Files>>,
     device: OwnedDevice,
 }
 
-impl NetVdpa {
+impl RegisteredDevice {
     /// Makes the vDPA side of `device`, which belongs to it from here on.
     pub(crate) fn new(device: OwnedDevice) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             device,
-            files <- new_mutex!(None, "NetVdpa::files"),
+            files <- new_mutex!(None, "RegisteredDevice::files"),
         })
     }
 
@@ -116,7 +116,7 @@ impl NetVdpa {
     }
 
     /// The device.
-    pub(crate) fn device(&self) -> &NetDevice {
+    pub(crate) fn device(&self) -> &VirtioDevice {
         &self.device
     }
 }
@@ -124,7 +124,7 @@ impl NetVdpa {
 /// Changes what address space `asid` translates. If that fails the log says what is in force; if that isn't the old map
 /// the device needs a reset, which is how the owner learns of it: vhost ignores errors of most of these operations.
 fn change_map(
-    dev: &Device<NetVdpa>,
+    dev: &Device<RegisteredDevice>,
     asid: u32,
     change: impl FnOnce(&mut AddressSpace, &Card) -> Result<(), MapError>,
 ) -> Result {
@@ -174,7 +174,7 @@ fn change_map(
 }
 
 #[vtable]
-impl vdpa::Operations for NetVdpa {
+impl vdpa::Operations for RegisteredDevice {
     fn set_vq_address(dev: &Device<Self>, idx: u16, address: VqAddress) -> Result {
         let mut state = dev.device.state.lock();
         let layout = state.layout();

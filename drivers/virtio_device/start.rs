@@ -5,7 +5,7 @@
 
 use super::{
     explicit,
-    NetDevice,
+    VirtioDevice,
     VirtioState, //
 };
 use crate::{
@@ -34,7 +34,7 @@ struct Place {
     allow_identity: bool,
 }
 
-impl NetDevice {
+impl VirtioDevice {
     /// Whether a queue of this owner may run through a 1:1 address space.
     ///
     /// virtio-vdpa is the kernel, which uses addresses that the DMA API gave it, unless the card has no such

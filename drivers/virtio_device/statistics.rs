@@ -2,7 +2,7 @@
 
 //! What `vdpa dev vstats show` tells of a queue: the card's counters.
 
-use super::NetDevice;
+use super::VirtioDevice;
 use crate::{
     cmdq::{
         commands,
@@ -15,7 +15,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-impl NetDevice {
+impl VirtioDevice {
     /// Reports the counters of queue `idx`, since the device was added. Asks the card.
     ///
     /// # Errors

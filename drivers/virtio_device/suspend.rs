@@ -7,7 +7,7 @@
 //! are not lost: a queue that starts looks for available buffers by itself.
 
 use super::{
-    NetDevice,
+    VirtioDevice,
     VirtioState, //
 };
 use crate::vdpa::BusDriver;
@@ -16,7 +16,7 @@ use kernel::{
     prelude::*, //
 };
 
-impl NetDevice {
+impl VirtioDevice {
     /// Stops every queue that runs. Does nothing more to a device that is suspended.
     ///
     /// On success no queue takes or returns a buffer any more, until [`Self::resume()`]. After an error the device is

@@ -19,7 +19,7 @@ mod info;
 #[path = "../../../drivers/block/config.rs"]
 mod block_config;
 #[cfg(test)]
-#[path = "../../../drivers/net/share.rs"]
+#[path = "../../../drivers/virtio_device/share.rs"]
 mod share;
 #[cfg(test)]
 #[path = "../../../drivers/dma/slots.rs"]
