@@ -135,9 +135,15 @@ pub(super) fn ring_size(device: &VirtioDevice, owner: BusDriver) -> u16 {
 /// long one again and again where the pool is small. Nor are indirect descriptors offered: virtio_net makes a table of them for a
 /// receive buffer of several pages, and with one in each entry a receive ring has room for more buffers than the pool.
 pub(super) fn offered(device: &VirtioDevice, owner: BusDriver) -> u64 {
+    let not_bounced = match device.device_type() {
+        Type::Net => LONG_FRAMES,
+        // The same bits mean something else here. A request that is too large for the room there is is tried again.
+        Type::Block => 0,
+    };
+
     match owner {
         BusDriver::VirtioVdpa if needs_maps(&device.card) => {
-            device.offered & !(LONG_FRAMES | 1 << VIRTIO_RING_F_INDIRECT_DESC)
+            device.offered & !(not_bounced | 1 << VIRTIO_RING_F_INDIRECT_DESC)
         }
         _ => device.offered,
     }

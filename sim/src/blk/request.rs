@@ -165,7 +165,7 @@ impl Limits {
                     let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
                     bytes.copied().map(u32::from_le_bytes).unwrap_or(u32::MAX)
                 };
-                let sector = u64::from(word(0)) | u64::from(word(4)) << 32;
+                let sector = u64::from(word(0)) | (u64::from(word(4)) << 32);
                 let (sectors, flags) = (word(8), word(12));
                 if flags & !known_flags != 0 {
                     return Err(Status::Unsupported);

@@ -110,7 +110,7 @@ fn little_is_unsynced() {
     assert_eq!(unsynced(), 0);
     let data = vec![1; 1 << 20];
     for round in 0..80 {
-        disk.write(round % 8 << 20, &data).unwrap();
+        disk.write((round % 8) << 20, &data).unwrap();
         assert!(unsynced() <= MOST_UNSYNCED);
     }
 }
