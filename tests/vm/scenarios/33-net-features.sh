@@ -144,11 +144,11 @@ test_a_link_that_goes_down_and_up_is_seen() {
     same "stopped queues" "$(statistic feat0 queue_errors)" 0
 }
 
-# stream sends for a second, from left to right.
+# stream sends two megabytes from left to right: so many that the few small frames beside them hardly count, however long it takes.
 stream() {
     ip netns exec right iperf3 -s -1 -D --logfile "$WORK/iperf-server"
     within 10 listening
-    timeout "$(limit 60)" /usr/bin/ip netns exec left iperf3 -c 10.33.0.2 -t 1 -J >"$WORK/iperf"
+    timeout "$(limit 60)" /usr/bin/ip netns exec left iperf3 -c 10.33.0.2 -n 2M -J >"$WORK/iperf"
 }
 
 listening() { ip netns exec right netstat -ltn | grep -q 5201; }
@@ -175,7 +175,8 @@ test_streams_are_right_with_and_without_offloads() {
     sent=$(mean feat0 tx)
     same "wrong checksums" "$(wrong)" 00
     if offloads; then
-        [ "$sent" -gt 3000 ] || fail "frames of $sent bytes on average: they were not sent in one piece"
+        # How many segments TCP sends in one piece depends on how fast it is; more than one in any case.
+        [ "$sent" -gt 1514 ] || fail "frames of $sent bytes on average: they were not sent in one piece"
         # The receiver switches what it takes by the control queue; then the card cuts the frames.
         ip netns exec right ethtool -K eth0 rx-gro-hw off
         received=$(mean feat1 rx)
