@@ -5,8 +5,8 @@ up: what was not measured appears as that, with the reason."""
 from bench_table import number, quotient, ratio, table, time_of
 
 PARENT = "mooring"
-# What iperf3 is told by, and what it measures.
-STREAMS = {"tcp": ("bits_per_second", "Mbit/s", 1e-6), "udp": ("packets per second", "packets/s", 1)}
+# The unit of what is measured, and its size.
+STREAMS = {"tcp": ("Mbit/s", 1e-6), "udp": ("packets/s", 1), "testpmd": ("packets/s", 1)}
 
 
 class Figures:
@@ -28,7 +28,7 @@ class Figures:
                 elif experiment == "accesses":
                     self.logged.append(case)
                 else:
-                    self.cases[device.removesuffix("-loop") if experiment == "frames" else device, experiment == "frames", name[0]] = case
+                    self.cases["vp-vdpa" if device == "vp-loop" else device, experiment == "frames", name[0]] = case
 
     def names(self, frames):
         """Names of the cases of either half, in the order in which they were measured."""
@@ -55,6 +55,8 @@ def reached(case):
     """What a stream got through, in what it is measured by, or how long the fastest ping took; None if it was not measured."""
     if not case:
         return None
+    if "packets_per_second" in case:
+        return case["packets_per_second"]
     if "iperf3" not in case:
         return case.get("minimum_ms")
     end = case["iperf3"].get("end", {})
@@ -109,12 +111,12 @@ def for_people(run):
     for name in figures.names(False):
         for device in figures.devices(False):
             if case := figures.case(device, False, name):
-                what, unit, factor = STREAMS.get(name.split("-")[0], (None, "ms", 1))
+                unit, factor = STREAMS.get(name.split("-")[0], ("ms", 1))
                 value = reached(case)
                 each = [f"{case[part] / case['frames']:.3f}" if case.get(part) is not None and case.get("frames") else "-" for part in ("interrupts", "doorbells")]
                 rows.append([f"{name}: {device}", "-" if value is None else f"{value * factor:,.3f} {unit}" if unit == "ms" else f"{value * factor:,.0f} {unit}",
                              ratio(reached(figures.case(PARENT, False, name)), value), *each])
-    lines += table("Between two interfaces: the fastest ping, and iperf3 with as many streams as queue pairs",
+    lines += table("testpmd on a device in a loop; between two interfaces: the fastest ping, and iperf3 with as many streams as queue pairs",
                    ["", "", "mooring / it", "interrupts a frame", "doorbells a frame"], rows)
     rows = [[f"{case['frames']} frames, {case['window']} under way", *(f"{median(case, part):.3f}" for part in ("transmit_kicks", "receive_kicks", "interrupts")),
              f"{case['accesses'] / case['frames']:.3f}"] for case in figures.logged]

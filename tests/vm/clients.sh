@@ -28,3 +28,25 @@ in_clients() {
     # shellcheck disable=SC3045 # dash has -l
     (ulimit -l unlimited && exec chroot "$CLIENTS" "$@")
 }
+
+# ---- DPDK ----
+
+PMDS=/usr/lib/x86_64-linux-gnu/dpdk/pmds-25.0
+
+# mount_drivers puts DPDK's drivers where the program doesn't find all of them: it would load each, 151 files.
+mount_drivers() {
+    mount_clients
+    [ ! -d "$CLIENTS/run/pmds" ] || return 0
+    mkdir "$CLIENTS/run/pmds"
+    mount --bind "$CLIENTS$PMDS" "$CLIENTS/run/pmds"
+    # A folder that everybody may write to is refused.
+    mount -t tmpfs -o mode=755 none "$CLIENTS$PMDS"
+}
+
+# testpmd SECONDS OPTION... runs testpmd with its virtio-user, for so long at most.
+testpmd() {
+    seconds=$1
+    shift
+    in_clients env LD_LIBRARY_PATH=/run/pmds timeout "$seconds" dpdk-testpmd --no-huge --no-shconf --no-pci --no-telemetry \
+        --iova-mode=va -m 64 -l 0,1 -d /run/pmds/librte_mempool_ring.so -d /run/pmds/librte_net_virtio.so "$@"
+}

@@ -9,18 +9,6 @@
 # shellcheck source=tests/vm/clients.sh
 . /tests/clients.sh
 
-PMDS=/usr/lib/x86_64-linux-gnu/dpdk/pmds-25.0
-
-# mount_drivers puts DPDK's drivers where the program doesn't find all of them: it would load each, 151 files.
-mount_drivers() {
-    mount_clients
-    [ ! -d "$CLIENTS/run/pmds" ] || return 0
-    mkdir "$CLIENTS/run/pmds"
-    mount --bind "$CLIENTS$PMDS" "$CLIENTS/run/pmds"
-    # A folder that everybody may write to is refused.
-    mount -t tmpfs -o mode=755 none "$CLIENTS$PMDS"
-}
-
 # begin_testpmd starts it with two ports, and with descriptor 8 for what a person would type.
 begin_testpmd() {
     mount_drivers
@@ -28,8 +16,7 @@ begin_testpmd() {
     ensure d0 "$NETWORK" mac 02:00:00:00:33:00
     ensure d1 "$NETWORK2" mac 02:00:00:00:33:01
     mkfifo "$WORK/typed"
-    in_clients env LD_LIBRARY_PATH=/run/pmds timeout "$(limit 130)" dpdk-testpmd --no-huge --no-shconf --no-pci --no-telemetry \
-        --iova-mode=va -m 64 -l 0,1 -d /run/pmds/librte_mempool_ring.so -d /run/pmds/librte_net_virtio.so \
+    testpmd "$(limit 130)" \
         "--vdev=net_virtio_user0,path=$(node d0)" "--vdev=net_virtio_user1,path=$(node d1)" \
         -- -i --total-num-mbufs=2048 --rxd=256 --txd=256 --eth-peer=0,02:00:00:00:33:01 --eth-peer=1,02:00:00:00:33:00 <"$WORK/typed" >"$WORK/testpmd" 2>&1 &
     testpmd=$!
