@@ -191,6 +191,15 @@ impl DriverRing {
         }
     }
 
+    /// Makes the chain that begins at a descriptor of a split ring available so many times.
+    pub fn publish_head_often(&self, head: u16, count: u16) {
+        for number in 0..count {
+            let slot = u64::from(self.avail.wrapping_add(number) % self.size);
+            self.write(self.driver + 4 + 2 * slot, &head.to_le_bytes());
+        }
+        self.store(self.driver + 2, self.avail.wrapping_add(count));
+    }
+
     /// Makes whatever chain begins at a descriptor of a split ring available.
     pub fn publish_split(&self, head: u16) {
         let slot = u64::from(self.avail % self.size);

@@ -138,6 +138,7 @@ macro_rules! test_scenarios {
             taken_and_not_given_back,
             memory_ends_with_the_ring,
             unsuitable_buffers,
+            endless_frames,
         );
     };
     (@each $card:expr; $($scenario:ident),* $(,)?) => {$(

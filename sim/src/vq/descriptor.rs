@@ -15,12 +15,18 @@ const WRITE: u16 = 2;
 /// The buffer is a table of descriptors.
 const INDIRECT: u16 = 4;
 
-/// Buffers of a chain that come out of a table, at least. The specification allows as many as the ring has entries, but
+/// Buffers of a chain that come out of a table, and of all chains that a frame takes, at least. The specification allows as many as the ring has entries, but
 /// Linux's driver makes longer tables if its ring is shorter than a frame has fragments.
 const MIN_LIMIT: usize = 1024;
 
 /// Entries of a table that one access reads: more than a frame has fragments.
 const WINDOW: u32 = 32;
+
+/// Buffers of a chain that come out of a table, and of all chains that a frame takes, at most. `entries` is the size of the
+/// ring.
+pub(super) fn limit(entries: u16) -> usize {
+    usize::from(entries).max(MIN_LIMIT)
+}
 
 /// How the descriptors of a list follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +105,7 @@ impl Descriptor {
     ) -> Result<(), QueueError> {
         // CAST: 16.
         const STEP: u32 = SIZE as u32;
-        let limit = usize::from(entries).max(MIN_LIMIT);
+        let limit = limit(entries);
         let count = self.length / STEP;
         if count == 0 || self.length % STEP != 0 || self.has_next() {
             return Err(QueueError::RING);

@@ -9,6 +9,7 @@ use mooring_firmware::hal::{
 };
 
 use super::chain::Chain;
+use super::descriptor;
 use super::dma::{Dma, QueueDma, QueueError};
 use super::ring::Ring;
 use super::Doorbells;
@@ -18,6 +19,10 @@ use crate::net::{self, HEADER_SIZE, MAX_FRAME};
 /// Chains that are given back before the driver gets to see them. More would save little, and keep the driver of a short
 /// ring from offering them again.
 const PUBLISHED_TOGETHER: u16 = 16;
+
+/// Chains of a receive queue that are kept for the next frame: more than the longest one takes in
+/// buffers of 1500 bytes. What a driver with smaller ones makes the card allocate is freed again.
+const CHAINS_KEPT: usize = 64;
 
 /// One queue.
 #[derive(Default)]
@@ -129,8 +134,11 @@ impl Engine {
         packet: &mut [u8],
         merge: bool,
     ) -> Received {
-        let delivered = self.attempt(dma, queue, |_, ring, dma, chains| {
-            fill_buffers(ring, dma, &mut chains.receive, packet, merge)
+        let delivered = self.attempt(dma, queue, |setup, ring, dma, chains| {
+            let limit = descriptor::limit(setup.size);
+            let filled = fill_buffers(ring, dma, &mut chains.receive, packet, merge, limit);
+            chains.receive.truncate(CHAINS_KEPT);
+            filled
         });
         let Some(delivered) = delivered else {
             return Received::Stopped;
@@ -399,15 +407,18 @@ fn next_packet(
 
 /// Puts a packet into the next buffer of a receive ring, or if `merge` into as many as it takes. Returns `false` if there is
 /// none or they are too small, as a driver may post buffers for smaller frames than others send; such buffers stay for the
-/// next frame.
+/// next frame. A frame whose chains have more than `limit` buffers is an error: they may be empty and their chains the same one
+/// again and again, so that nothing else bounds the work.
 fn fill_buffers(
     ring: &mut Ring,
     dma: &mut QueueDma<'_>,
     chains: &mut Vec<Chain>,
     packet: &mut [u8],
     merge: bool,
+    limit: usize,
 ) -> Result<bool, QueueError> {
     let before = ring.clone();
+    let mut buffers = 0;
     let mut used = 0;
     let mut room = 0;
     while room < packet.len() as u64 {
@@ -426,6 +437,10 @@ fn fill_buffers(
         let least = if used == 0 { HEADER_SIZE as u64 } else { 1 };
         if chain.readable() != 0 || chain.writable() < least {
             return Err(QueueError::BUFFER);
+        }
+        buffers += chain.len();
+        if buffers > limit {
+            return Err(QueueError::RING);
         }
         ring.take(chain);
         room += chain.writable();

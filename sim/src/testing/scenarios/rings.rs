@@ -4,15 +4,17 @@
 //! of accesses.
 
 mod errors;
+mod merged;
 mod order;
 mod tables;
 
 pub use errors::*;
+pub use merged::*;
 pub use order::*;
 pub use tables::*;
 
 use mooring_firmware::hal::RingFormat;
-use mooring_firmware::net::features::{ACCESS_PLATFORM, VERSION_1};
+use mooring_firmware::net::features::{ACCESS_PLATFORM, MRG_RXBUF, VERSION_1};
 use mooring_hw_regs::wire::DeviceCreated;
 
 use super::{mapped_space, BROADCAST};
@@ -86,17 +88,36 @@ impl Pair {
         Self::in_region(driver, format, size, first, region, space)
     }
 
+    /// A pair whose frames may take several buffers.
+    fn merging<A: CardAccess>(driver: &mut TestDriver<A>, format: RingFormat, size: u16) -> Self {
+        let region = driver.allocate(REGION, 0x10_0000);
+        let space = mapped_space(driver, &region);
+        Self::with_features(driver, format, size, 0, (region, space), MRG_RXBUF)
+    }
+
     /// The same, in a region that a space maps.
     fn in_region<A: CardAccess>(
         driver: &mut TestDriver<A>,
         format: RingFormat,
         size: u16,
         first: u16,
-        mut region: Region,
+        region: Region,
         space: u16,
     ) -> Self {
+        Self::with_features(driver, format, size, first, (region, space), 0)
+    }
+
+    /// The same, with more features.
+    fn with_features<A: CardAccess>(
+        driver: &mut TestDriver<A>,
+        format: RingFormat,
+        size: u16,
+        first: u16,
+        (mut region, space): (Region, u16),
+        more: u64,
+    ) -> Self {
         let device = driver.create_device(1, 0).expect("a device");
-        let features = VERSION_1 | ACCESS_PLATFORM | DriverRing::features(format);
+        let features = VERSION_1 | ACCESS_PLATFORM | DriverRing::features(format) | more;
         driver
             .set_features(device.device.get(), features)
             .expect("the features are offered");
