@@ -139,6 +139,8 @@ macro_rules! test_scenarios {
             memory_ends_with_the_ring,
             unsuitable_buffers,
             endless_frames,
+            no_part_of_a_frame,
+            no_part_of_a_frame_in_a_packed_ring,
         );
     };
     (@each $card:expr; $($scenario:ident),* $(,)?) => {$(

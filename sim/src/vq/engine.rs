@@ -450,19 +450,30 @@ fn fill_buffers(
     // CAST: a ring has no more than 32768 chains.
     net::set_num_buffers(packet, used as u16);
 
-    // Header and frame go in one write a buffer.
+    // Header and frame go in one write a buffer. None is given back before all are written: after an error the driver sees no
+    // part of the frame.
     let mut rest: &[u8] = packet;
     for chain in chains {
-        let length = usize::try_from(chain.writable()).unwrap_or(usize::MAX);
-        let (part, later) = rest.split_at(length.min(rest.len()));
+        let (part, later) = rest.split_at(part_length(chain, rest.len()));
         chain.write(dma, part)?;
-        let written = u32::try_from(part.len()).unwrap_or(u32::MAX);
-        ring.give_back(dma, chain, written)?;
         rest = later;
+    }
+    let mut left = packet.len();
+    for chain in chains {
+        let length = part_length(chain, left);
+        ring.give_back(dma, chain, u32::try_from(length).unwrap_or(u32::MAX))?;
+        left -= length;
     }
     // Not before the last one was given back: the driver sees the frame as a whole.
     publish_many(ring, dma)?;
     Ok(true)
+}
+
+/// Bytes of a frame that go into a chain, if so many are left.
+fn part_length(chain: &Chain, left: usize) -> usize {
+    usize::try_from(chain.writable())
+        .unwrap_or(usize::MAX)
+        .min(left)
 }
 
 /// Publishes chains that were given back if they are many; [`Engine::raise_interrupts`] does so with the rest.

@@ -48,17 +48,22 @@ impl Ring {
         }
     }
 
-    /// Gives a chain back to the driver, `written` bytes of it written. It is visible after [`publish`](Self::publish).
+    /// Gives a chain back to the driver, `written` bytes of it written. It is visible after [`publish`](Self::publish). After
+    /// an error nothing is that isn't yet, and nothing will be: it may belong to the same frame.
     pub fn give_back(
         &mut self,
         dma: &mut QueueDma<'_>,
         chain: &Chain,
         written: u32,
     ) -> Result<(), QueueError> {
-        match self {
+        let result = match self {
             Self::Split(ring) => ring.give_back(dma, chain, written),
             Self::Packed(ring) => ring.give_back(dma, chain, written),
+        };
+        if result.is_err() {
+            self.give_up();
         }
+        result
     }
 
     /// Chains that were given back and are not visible yet.

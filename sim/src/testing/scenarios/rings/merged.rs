@@ -2,10 +2,13 @@
 
 //! Frames in several buffers: the driver sees them as a whole, and no ring makes one endless.
 
-use mooring_hw_regs::wire::QueueErrorReason;
+use mooring_firmware::hal::RingFormat;
+use mooring_hw_regs::wire::{ExtentOperation, QueueErrorReason, PERMISSION_READ, PERMISSION_WRITE};
 
-use super::{packet, Pair, FORMATS, HEADER, SLOT};
+use super::{packet, Pair, FORMATS, HEADER, REGION, SLOT};
+use crate::testing::driver::extent;
 use crate::testing::scenarios::bad_input::expect_stop;
+use crate::testing::scenarios::mapped_space;
 use crate::testing::{Buffer, CardAccess, DriverRing, TestDriver};
 
 const NEXT: u16 = 1;
@@ -66,6 +69,86 @@ pub fn endless_frames<A: CardAccess>(access: A) {
             reads <= u64::from(LIMIT + SIZE) + 16,
             "{name}: {reads} reads"
         );
+        driver.destroy_device(device).expect("destroy");
+    }
+}
+
+/// A frame whose second buffer can't be written isn't seen at all; those before it are.
+pub fn no_part_of_a_frame<A: CardAccess>(access: A) {
+    let mut driver = TestDriver::new(access);
+    for format in FORMATS {
+        let mut pair = Pair::merging(&mut driver, format, 8);
+        let device = pair.device.device.get();
+        let before = pair.rx.position();
+        let part = |iova| Buffer {
+            iova,
+            length: 60,
+            writable: true,
+        };
+        for iova in [pair.rx_buffers, 1 << 40] {
+            pair.rx.add(&[part(iova)], false).expect("room");
+        }
+        send(&mut driver, &mut pair, 100);
+        // The fault itself comes first.
+        driver.expect_event();
+        let name = format!("{format:?}");
+        expect_stop(&mut driver, &name, device, 0, QueueErrorReason::Access);
+        assert_eq!(pair.rx.take_used(), None, "{name}");
+        let state = driver.query_queue(device, 0).expect("query");
+        assert_eq!(state.used_index.get(), before, "{name}");
+        driver.destroy_device(device).expect("destroy");
+    }
+}
+
+/// Nor is one whose buffers are filled when a later part of the ring can't be written.
+pub fn no_part_of_a_frame_in_a_packed_ring<A: CardAccess>(access: A) {
+    const PAGE: u64 = 4096;
+    let mut driver = TestDriver::new(access);
+    for event_index in [false, true] {
+        let format = RingFormat {
+            packed: true,
+            indirect: false,
+            event_index,
+        };
+        // The ring lies in two pages. The card can read both, and write the first one only.
+        let ring = driver.allocate(4 * PAGE, 0x80_0000);
+        let region = driver.allocate(REGION, 0x10_0000);
+        let space = mapped_space(&mut driver, &region);
+        let mut pair =
+            Pair::with_features(&mut driver, format, 8, 0, (region, space), super::MRG_RXBUF);
+        let device = pair.device.device.get();
+        driver.disable_queue(device, 0).expect("stop");
+        let map = |page: u64, permission| {
+            let (iova, bus) = (ring.iova + page * PAGE, ring.bus + page * PAGE);
+            extent(ExtentOperation::Add, iova, bus, PAGE, permission)
+        };
+        let both = PERMISSION_READ | PERMISSION_WRITE;
+        let maps = [map(0, both), map(1, PERMISSION_READ), map(2, both)];
+        driver.change(space, &maps).expect("an update");
+        let mut within = ring.clone();
+        // Two descriptors lie in the first page, the others in the second.
+        within.allocate(PAGE - 32, 1);
+        let mut rx = DriverRing::new(driver.memory.clone(), &mut within, 8, format, 0);
+        let before = rx.position();
+        let mut enable = rx.enable(0, space, None, 0);
+        enable.device_area = (ring.iova + 2 * PAGE).into();
+        driver.enable_queue(device, &enable).expect("start");
+        for number in 0..3 {
+            let part = Buffer {
+                iova: pair.rx_buffers + SLOT * number,
+                length: 40,
+                writable: true,
+            };
+            rx.add(&[part], false).expect("room");
+        }
+        send(&mut driver, &mut pair, 100);
+        // The fault itself comes first.
+        driver.expect_event();
+        let name = format!("{format:?}");
+        expect_stop(&mut driver, &name, device, 0, QueueErrorReason::Access);
+        assert_eq!(rx.take_used(), None, "{name}");
+        let state = driver.query_queue(device, 0).expect("query");
+        assert_eq!(state.used_index.get(), before, "{name}");
         driver.destroy_device(device).expect("destroy");
     }
 }
