@@ -16,6 +16,9 @@ const TYPE_VLAN: [u8; 2] = [0x81, 0x00];
 const TYPE_SERVICE_VLAN: [u8; 2] = [0x88, 0xa8];
 
 const PROTOCOL_TCP: u8 = 6;
+const HOP_OPTIONS: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION_OPTIONS: u8 = 60;
 
 const IPV4_HEADER: usize = 20;
 const IPV4_LENGTH: usize = 2;
@@ -23,6 +26,10 @@ const IPV4_ID: usize = 4;
 const IPV4_CHECKSUM: usize = 10;
 const IPV6_HEADER: usize = 40;
 const IPV6_LENGTH: usize = 4;
+const IPV6_NEXT: usize = 6;
+/// Bytes of an extension header at least, and of what its length counts. A routing header says where its segments left are.
+const EXTENSION: usize = 8;
+const SEGMENTS_LEFT: usize = 3;
 
 const TCP_HEADER: usize = 20;
 const TCP_SEQUENCE: usize = 4;
@@ -58,10 +65,27 @@ fn pair(frame: &[u8], at: usize) -> Option<[u8; 2]> {
     frame.get(at..)?.first_chunk().copied()
 }
 
+/// Where the header that follows IPv6's at `ip` and its extension headers begins. `None`: it isn't TCP's, or the addresses of
+/// IPv6's header aren't those that TCP's checksum has, as a route with segments left ends elsewhere.
+fn after_ipv6(frame: &[u8], ip: usize) -> Option<usize> {
+    let mut next = *frame.get(ip + IPV6_NEXT)?;
+    let mut at = ip + IPV6_HEADER;
+    // There is an end: each one is further in the frame.
+    while next != PROTOCOL_TCP {
+        let [following, length] = pair(frame, at)?;
+        match next {
+            HOP_OPTIONS | DESTINATION_OPTIONS => {}
+            ROUTING if frame.get(at + SEGMENTS_LEFT) == Some(&0) => {}
+            _ => return None,
+        }
+        next = following;
+        at += EXTENSION * (1 + usize::from(length));
+    }
+    Some(at)
+}
+
 impl Headers {
-    /// Finds the headers of a frame whose TCP header is at `tcp`. `None`: there is no such header.
-    ///
-    /// How IPv6's extension headers lead to TCP's is not followed: who sends the frame says where that is.
+    /// Finds the headers of a frame whose TCP header is at `tcp`. `None`: there is no such header, or no way leads to it.
     pub fn parse(frame: &[u8], tcp: usize) -> Option<Self> {
         let mut ip = ADDRESSES + 2;
         // Two tags at most, as in 802.1ad.
@@ -75,17 +99,17 @@ impl Headers {
                 let first = *frame.get(ip)?;
                 let length = usize::from(first & 0xf) * 4;
                 let tcp_inside = frame.get(ip + 9) == Some(&PROTOCOL_TCP);
-                if first >> 4 != 4 || length < IPV4_HEADER || !tcp_inside || ip + length != tcp {
+                if first >> 4 != 4 || length < IPV4_HEADER || !tcp_inside {
                     return None;
                 }
                 (4, ip + length)
             }
-            TYPE_IPV6 if frame.get(ip)? >> 4 == 6 => (6, ip + IPV6_HEADER),
+            TYPE_IPV6 if frame.get(ip)? >> 4 == 6 => (6, after_ipv6(frame, ip)?),
             _ => return None,
         };
         let length = usize::from(frame.get(tcp.checked_add(TCP_DATA_OFFSET)?)? >> 4) * 4;
         let payload = tcp + length;
-        if tcp < end || length < TCP_HEADER || payload > frame.len() {
+        if tcp != end || length < TCP_HEADER || payload > frame.len() {
             return None;
         }
         Some(Self {

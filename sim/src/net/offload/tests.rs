@@ -11,6 +11,15 @@ const TAKES_ALL: u64 =
 
 const FIN_PSH_CWR: u8 = 0x89;
 
+/// Options of each hop, a route that was gone to its end, and options of the destination; TCP's header is next.
+const EXTENSIONS: [u8; 48] = {
+    let mut bytes = [0; 48];
+    (bytes[0], bytes[1]) = (43, 0);
+    (bytes[8], bytes[9], bytes[10], bytes[11]) = (60, 2, 2, 0);
+    (bytes[32], bytes[33]) = (6, 1);
+    bytes
+};
+
 /// A TCP frame.
 struct Tcp {
     frame: Vec<u8>,
@@ -19,7 +28,7 @@ struct Tcp {
     payload: usize,
 }
 
-/// A frame of so many bytes of payload, with a tag, options in IPv4's header and in TCP's if asked for.
+/// A frame of so many bytes of payload, with a tag, options in IP's headers and in TCP's if asked for.
 fn tcp(version: u8, tagged: bool, options: bool, length: usize) -> Tcp {
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
     if tagged {
@@ -40,9 +49,11 @@ fn tcp(version: u8, tagged: bool, options: bool, length: usize) -> Tcp {
         frame.extend([0x86, 0xdd]);
         ip = frame.len();
         frame.extend([0x60, 0, 0, 0]);
-        frame.extend(((tcp_header + length) as u16).to_be_bytes());
-        frame.extend([6, 64]);
+        let extensions: &[u8] = if options { &EXTENSIONS } else { &[] };
+        frame.extend(((extensions.len() + tcp_header + length) as u16).to_be_bytes());
+        frame.extend([if options { 0 } else { 6 }, 64]);
         frame.extend((0..32).map(|byte| byte * 7));
+        frame.extend(extensions);
     }
     let tcp = frame.len();
     frame.extend([0x12, 0x34, 0x56, 0x78, 0xff, 0xff, 0xff, 0, 9, 9, 9, 9]);
@@ -129,7 +140,7 @@ proptest! {
                 prop_assert_eq!(word(ip, 4), 0xfffeu16.wrapping_add(number as u16));
                 &ip[12..20]
             } else {
-                prop_assert_eq!(usize::from(word(ip, 4)), tcp.len());
+                prop_assert_eq!(usize::from(word(ip, 4)), ip.len() - 40 + tcp.len());
                 &ip[8..40]
             };
             let length = (tcp.len() as u32).to_be_bytes();
@@ -220,6 +231,33 @@ fn headers_that_make_no_sense_are_refused() {
     // Without the feature the header is not looked at.
     let ignored = Offload::from_packet(&v4.packet(77, 0), 0);
     assert_eq!(ignored, Ok(Offload::NONE));
+}
+
+#[test]
+fn extension_headers_lead_to_tcp() {
+    let plain = tcp(6, false, false, 1000);
+    let extended = tcp(6, true, true, 1000);
+    let good = |sent: &Tcp, at: usize, value: u8| {
+        let mut packet = sent.packet(GSO_TCPV6, 500);
+        packet[HEADER_SIZE + at] = value;
+        Offload::from_packet(&packet, ALL).is_ok()
+    };
+    let (ip, extensions) = (extended.ip, extended.ip + 40);
+    assert!(good(&plain, plain.ip + 6, 6) && good(&extended, ip + 6, 0));
+    // Another protocol, a fragment, or nothing more.
+    for next in [17, 44, 59] {
+        assert!(!good(&plain, plain.ip + 6, next), "{next}");
+        assert!(!good(&extended, extensions + 32, next), "{next}");
+    }
+    // A route with segments left: it ends elsewhere.
+    assert!(!good(&extended, extensions + 8 + 3, 1));
+    // A header that is longer or shorter than the way to TCP, and one that ends behind the frame.
+    for length in [0, 2, 255] {
+        assert!(!good(&extended, extensions + 33, length), "{length}");
+    }
+    // TCP's header is not where the way leads.
+    assert!(!good(&extended, ip + 6, 6));
+    assert!(!good(&plain, plain.ip + 6, 0));
 }
 
 #[test]
