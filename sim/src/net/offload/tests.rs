@@ -4,6 +4,8 @@
 
 use super::*;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use std::cell::Cell;
 
 const ALL: u64 = features::CSUM | features::HOST_TSO4 | features::HOST_TSO6 | features::HOST_ECN;
 const TAKES_ALL: u64 =
@@ -158,31 +160,65 @@ proptest! {
         }
         prop_assert_eq!(&received, &sent.frame[sent.payload..]);
     }
+}
 
-    /// Nothing that a driver can write makes the card fail, or makes more frames than the payload has room for.
-    #[test]
-    fn any_packet(
-        mut packet in prop::collection::vec(any::<u8>(), 0..200),
-        header in any::<[u8; 6]>(),
-        version in any::<bool>(),
-    ) {
-        // Mostly near the truth, or next to nothing would get far.
-        if let Some(place) = packet.first_chunk_mut() {
-            *place = [header[0] & 3, header[1] & 0x85, 0, 0, header[2], 0, header[3] & 63, 0, 16, 0, 0, 0];
-        }
-        if let Some(place) = packet.get_mut(24..).and_then(<[u8]>::first_chunk_mut::<3>) {
-            *place = if version { [8, 0, 0x45] } else { [0x86, 0xdd, 0x60] };
-        }
-        if let Ok(offload) = Offload::from_packet(&packet, ALL) {
-            let pieces = pieces(&packet, &offload);
-            prop_assert!(!pieces.is_empty() && pieces.len() <= 1 + packet.len() / MIN_SEGMENT);
-            prop_assert!(pieces.iter().all(|piece| piece.len() <= packet.len()));
-            let mut passed = packet.clone();
-            passed[..HEADER_SIZE].copy_from_slice(&offload.receive_header());
-            passed[10] = 0;
-            prop_assert_eq!(Offload::from_packet(&passed, ALL), Ok(offload));
-        }
-    }
+/// Nothing that a driver can write makes the card fail, or makes more frames than the payload has room for.
+#[test]
+fn any_packet() {
+    let packets = (
+        prop::collection::vec(any::<u8>(), 0..5000),
+        prop::sample::select(vec![0u8, 1, 1, 1, 3]),
+        prop::sample::select(vec![0u8, 1, 1, 4, 4, 0x81, 0x84, 5]),
+        MIN_SEGMENT as u16 - 2..2000,
+        prop_oneof![
+            4 => prop::sample::select(vec![34u16, 38, 54, 58]),
+            1 => any::<u16>(),
+        ],
+        prop_oneof![1 => Just(6u8), 1 => any::<u8>()],
+        any::<bool>(),
+    );
+    let cut = Cell::new(0);
+    let mut runner = TestRunner::new(Config::with_cases(2000));
+    let result = runner.run(
+        &packets,
+        |(mut packet, flags, kind, size, start, protocol, v4)| {
+            // Mostly near the truth, or next to nothing would get far.
+            if let Some(place) = packet.first_chunk_mut() {
+                let ([s0, s1], [c0, c1]) = (size.to_le_bytes(), start.to_le_bytes());
+                *place = [flags, kind, 0, 0, s0, s1, c0, c1, 16, 0, 0, 0, 2];
+            }
+            let tag: &[u8] = if matches!(start, 38 | 58) {
+                &[0x81, 0, 0, 7]
+            } else {
+                &[]
+            };
+            let (network, at): (&[u8], _) = if v4 {
+                (&[8, 0, 0x45], 9)
+            } else {
+                (&[0x86, 0xdd, 0x60], 6)
+            };
+            let network = [tag, network].concat();
+            if let Some(place) = packet.get_mut(24..24 + network.len()) {
+                place.copy_from_slice(&network);
+            }
+            if let Some(place) = packet.get_mut(24 + network.len() - 1 + at) {
+                *place = protocol;
+            }
+            if let Ok(offload) = Offload::from_packet(&packet, ALL) {
+                cut.set(cut.get() + u32::from(offload.segments.is_some()));
+                let pieces = pieces(&packet, &offload);
+                prop_assert!(!pieces.is_empty() && pieces.len() <= 1 + packet.len() / MIN_SEGMENT);
+                prop_assert!(pieces.iter().all(|piece| piece.len() <= packet.len()));
+                let mut passed = packet.clone();
+                passed[..HEADER_SIZE].copy_from_slice(&offload.receive_header());
+                passed[10] = 0;
+                prop_assert_eq!(Offload::from_packet(&passed, ALL), Ok(offload));
+            }
+            Ok(())
+        },
+    );
+    result.expect("every packet is refused or forwarded");
+    assert!(cut.get() > 20, "{} packets were cut", cut.get());
 }
 
 #[test]
