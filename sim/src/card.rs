@@ -28,7 +28,8 @@ use crate::{
     HostMemory, Port, Uplink,
 };
 
-/// Commands, frames of a queue, control commands and frames from the uplink that one step handles at most.
+/// Commands, frames of a queue, control commands and frames from the uplink that one step handles at most. Of a queue's frames
+/// each one counts that a port gets, and those that come of the last frame may be more.
 const COMMANDS: usize = 16;
 const QUEUE_FRAMES: usize = 64;
 const CONTROL_COMMANDS: usize = 16;
@@ -74,6 +75,8 @@ pub struct Card {
     packet: Vec<u8>,
     frame: Vec<u8>,
     scratch: Vec<u8>,
+    /// Scratch: ports that get a packet as frames for the wire.
+    plain: Vec<Port>,
 }
 
 impl Card {
@@ -118,6 +121,7 @@ impl Card {
             packet: Vec::new(),
             frame: Vec::new(),
             scratch: Vec::new(),
+            plain: Vec::new(),
         })
     }
 
@@ -426,7 +430,9 @@ impl Card {
         };
         let mut packet = std::mem::take(&mut self.packet);
         let mut more = true;
-        for _ in 0..QUEUE_FRAMES {
+        let mut budget = QUEUE_FRAMES;
+        while budget > 0 {
+            budget -= 1;
             let (engine, mut dma) = self.blocks.engine();
             more = engine.transmit(&mut dma, queue, &mut packet);
             if !more {
@@ -441,7 +447,8 @@ impl Card {
             let frame = net::frame(&packet);
             match Offload::from_packet(&packet, net.features) {
                 Ok(offload) if net.fits(frame, &offload) => {
-                    self.forward(Port::Device(device), &mut packet, &offload)
+                    let frames = self.forward(Port::Device(device), &mut packet, &offload);
+                    budget = budget.saturating_sub(frames.saturating_sub(1));
                 }
                 _ if self.limit.allows() => log::warn!(
                     "net {device}: sends a frame of {} bytes that is too long or has a bad header; it is dropped",
@@ -485,29 +492,51 @@ impl Card {
         more
     }
 
-    /// Switches a packet.
-    fn forward(&mut self, source: Port, packet: &mut [u8], offload: &Offload) {
+    /// Switches a packet. Returns how many frames ports got.
+    fn forward(&mut self, source: Port, packet: &mut [u8], offload: &Offload) -> usize {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let mut frames = 0;
         net::set_receive_header(packet, offload);
         self.observe(source, Direction::FromPort, packet, offload);
         match self.blocks.switch.route(source, net::frame(packet)) {
             Route::Drop => {}
-            Route::One(port) => self.hand_over(port, packet, offload),
+            Route::One(port) => frames += self.hand_over(port, packet, offload, &mut plain),
             Route::Flood => {
                 // CAST: there are 1024 devices at most.
                 for device in 0..self.blocks.net.len() as u16 {
                     if source != Port::Device(device) {
-                        self.hand_over(Port::Device(device), packet, offload);
+                        frames += self.hand_over(Port::Device(device), packet, offload, &mut plain);
                     }
                 }
                 if source != Port::Uplink {
-                    self.hand_over(Port::Uplink, packet, offload);
+                    frames += self.hand_over(Port::Uplink, packet, offload, &mut plain);
                 }
             }
         }
+        // The frames for the wire are made once for all ports.
+        if !plain.is_empty() {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            offload::plain(packet, offload, &mut scratch, |piece| {
+                for port in &plain {
+                    frames += self.deliver(*port, piece, &Offload::NONE);
+                }
+            });
+            self.scratch = scratch;
+        }
+        self.plain = plain;
+        frames
     }
 
-    /// Hands a packet to a port, as it is or as frames for the wire.
-    fn hand_over(&mut self, port: Port, packet: &mut [u8], offload: &Offload) {
+    /// Hands a packet to a port if it takes the packet as it is, or adds the port to `plain` if it takes frames for the wire.
+    /// Returns how many frames it got.
+    fn hand_over(
+        &mut self,
+        port: Port,
+        packet: &mut [u8],
+        offload: &Offload,
+        plain: &mut Vec<Port>,
+    ) -> usize {
         let suits = match port {
             Port::Uplink => offload.is_none(),
             Port::Device(device) => {
@@ -516,23 +545,19 @@ impl Card {
                     Some(Some(net)) if net.accepts(frame) && net.fits(frame, offload) => {
                         offload.suits(net.features)
                     }
-                    _ => return,
+                    _ => return 0,
                 }
             }
         };
         if suits {
-            self.deliver(port, packet, offload);
-            return;
+            return self.deliver(port, packet, offload);
         }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        offload::plain(packet, offload, &mut scratch, |piece| {
-            self.deliver(port, piece, &Offload::NONE)
-        });
-        self.scratch = scratch;
+        plain.push(port);
+        0
     }
 
-    /// Gives a port a packet that it takes.
-    fn deliver(&mut self, port: Port, packet: &mut [u8], offload: &Offload) {
+    /// Gives a port a packet that it takes. Returns how many frames that was: none if the port doesn't run.
+    fn deliver(&mut self, port: Port, packet: &mut [u8], offload: &Offload) -> usize {
         let device = match port {
             Port::Uplink => {
                 self.observe(port, Direction::ToPort, packet, offload);
@@ -541,12 +566,12 @@ impl Card {
                         log::warn!("uplink: sending: {error}");
                     }
                 }
-                return;
+                return 1;
             }
             Port::Device(device) => device,
         };
         let Some(Some(net)) = self.blocks.net.get(usize::from(device)) else {
-            return;
+            return 0;
         };
         let merge = net.merges_buffers();
         for queue in net.receive_queues(net::frame(packet)) {
@@ -555,10 +580,11 @@ impl Card {
                 Received::Stopped => continue,
                 Received::Delivered | Received::Dropped => {
                     self.observe(port, Direction::ToPort, packet, offload);
-                    return;
+                    return 1;
                 }
             }
         }
+        0
     }
 
     /// Shows the observer, if there is one, the frames for the wire that a packet stands for.

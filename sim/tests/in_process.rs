@@ -18,6 +18,11 @@ fn capacity() {
 }
 
 #[test]
+fn a_step_ends() {
+    scenarios::a_step_ends();
+}
+
+#[test]
 fn without_identity() {
     let config = CardConfig {
         iommu: IommuKind::Explicit,

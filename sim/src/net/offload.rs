@@ -92,6 +92,7 @@ impl Offload {
         if features & needed != needed
             || offset != segment::TCP_CHECKSUM
             || headers.version() != version
+            || is_group(frame)
             || size < MIN_SEGMENT
         {
             return Err(Malformed);
@@ -157,6 +158,11 @@ impl Offload {
         }
         header
     }
+}
+
+/// Whether a frame is for a group, where no TCP goes. Each of its segments would go to all ports.
+fn is_group(frame: &[u8]) -> bool {
+    frame.first().is_some_and(|first| first & 1 != 0)
 }
 
 /// Makes packets whose frames are fit for the wire of a packet, in `scratch`, and hands each over.

@@ -261,6 +261,8 @@ fn headers_that_make_no_sense_are_refused() {
     // Not TCP, and a TCP header that ends behind the frame.
     assert!(!good(&spoil(HEADER_SIZE + v4.ip + 9, 17), ALL));
     assert!(!good(&spoil(HEADER_SIZE + v4.tcp + 12, 0x40), ALL));
+    // To a group, where no TCP goes.
+    assert!(!good(&spoil(HEADER_SIZE, 3), ALL));
     let mut short = v4.packet(GSO_TCPV4, 500);
     short.truncate(HEADER_SIZE + v4.tcp + 19);
     assert!(!good(&short, ALL));

@@ -3,7 +3,8 @@
 //! Frames that are not fit for the wire: incomplete checksums, segments to be cut, frames in several buffers.
 
 use super::{expect_echo, running_pair, running_pair_with};
-use crate::testing::{CardAccess, NetPair, TestDriver};
+use crate::testing::{CardAccess, InProcess, NetPair, TestDriver, TestUplink};
+use crate::CardConfig;
 use mooring_firmware::net::features;
 
 const HEADER: usize = 12;
@@ -194,4 +195,53 @@ pub fn merged_buffers<A: CardAccess>(access: A) {
     }
     assert_eq!(b.receive(&mut driver), short);
     assert_eq!(b.poll_packet(&mut driver), None);
+}
+
+/// A step forwards so many frames of a queue at most, those that are made of the last one aside: however small the segments
+/// are, and however many ports they go to.
+pub fn a_step_ends() {
+    const PACKETS: usize = 12;
+    const SMALL: u16 = 48;
+    const PIECES: usize = 40;
+    let sent = std::sync::Arc::default();
+    let uplink = TestUplink {
+        from_card: Some(std::sync::Arc::clone(&sent)),
+        ..TestUplink::default()
+    };
+    let access = InProcess::with_uplink(CardConfig::default(), uplink).expect("a card");
+    let mut driver = TestDriver::new(access);
+    let (mut a, _) = running_pair(&mut driver, 0);
+    // It is promiscuous, and takes no long frames.
+    let (b, _) = running_pair_with(&mut driver, 0, LEAST);
+    let mut frame = tcp_frame(&a, &b, PIECES * usize::from(SMALL));
+    // Nobody has this address: the frames go to the device and to the uplink.
+    frame[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
+    let packet = [&header(SMALL)[..], &frame].concat();
+    for _ in 0..PACKETS {
+        a.queue_packet(&packet);
+    }
+    driver.ring(a.device.first_queue.get() + 1);
+    let count = || sent.lock().expect("a list").len();
+    let mut before = 0;
+    loop {
+        let more = driver.access.card().step();
+        let now = count() - before;
+        // Each piece goes to two: after the first packet the budget is spent.
+        assert!(now <= PIECES, "{now} pieces in one step");
+        before = count();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(before, PACKETS * PIECES);
+    let counters = driver
+        .statistics(b.device.device.get())
+        .expect("statistics");
+    let got = counters.rx_frames.get() + counters.rx_dropped.get();
+    assert_eq!(got, (PACKETS * PIECES) as u64);
+    assert!(sent
+        .lock()
+        .expect("a list")
+        .iter()
+        .all(|frame: &Vec<u8>| is_right(frame)));
 }
