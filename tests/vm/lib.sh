@@ -63,7 +63,10 @@ case $IOMMU in
 esac
 export LOOP2 NETWORK2
 : "${NARROW:=pci/$(card 14)}" "${FORGETFUL:=pci/$(card 15)}"
-export SLOWDOWN LONG IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR NARROW FORGETFUL
+# The card with the disks, one that is written and one that is not, and the management device for those.
+: "${DISKS:=$(card 16)}"
+BLK=faux/mooring_blk.$DISKS
+export SLOWDOWN LONG IOMMU PLATFORM_IOMMU DEFAULT_MODE CARDS LOOP NETWORK SMALL POOR NARROW FORGETFUL DISKS BLK
 
 # What the driver says of the cards that it refuses, each time it is loaded.
 REFUSALS='no Mooring card|interface version 9\.0|BAR 0 has|card does not answer|control processor failed|card reports number of queues|went away while it was set up'

@@ -11,6 +11,7 @@ use crate::Common;
 use anyhow::{ensure, Context, Result};
 use clap::Args;
 use vhost::vdpa::VhostVdpa;
+use vhost::VhostBackend;
 
 /// Write sectors of a block device and read them back: on every queue, over a suspension, and after a reset that must leave
 /// the map alone. What is in the first sectors is lost
@@ -125,8 +126,9 @@ impl Options {
         let mut told = [0; 2];
         let read = device.vdpa.get_config(NUM_QUEUES, &mut told).map_err(errno);
         read.context("VHOST_VDPA_GET_CONFIG")?;
-        let there =
-            (0..=u16::from_le_bytes(told)).map(|queue| device.descriptor_group(queue.into()));
+        // vhost refuses to tell where a queue stands that there is not.
+        let there = (0..=usize::from(u16::from_le_bytes(told)))
+            .map(|queue| device.vdpa.get_vring_base(queue));
         report.check_same(
             "queues that there are",
             there.take_while(Result::is_ok).count(),
