@@ -35,7 +35,7 @@ help:
 	@echo "  make test-long  the tests with QEMU, DPDK and virtio_net as clients, longer and on each kind of card"
 	@echo "  make test-debug VM tests on a kernel that looks for mistakes with memory, locks and DMA"
 	@echo "  make test-kcsan VM tests on a kernel that looks for data races"
-	@echo "  make bench      what maps and resets cost, as ratios to vdpa_sim_net, in one run"
+	@echo "  make bench      what maps, resets, frames and disks cost, as ratios to the kernel's vdpa_sim and vp_vdpa"
 	@echo "  make shell      a VM with the card, at a prompt"
 	@echo
 	@echo "  make all        everything a user takes away, in out/"
