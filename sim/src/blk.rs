@@ -24,8 +24,9 @@ use request::{Job, Limits, Request};
 /// Bytes of requests to a disk that are under way; no more are taken before some are finished. One request may exceed it.
 const LOAD: usize = 16 << 20;
 
-/// Bytes that a request counts for beside its data.
-const REQUEST_LOAD: usize = 4096;
+/// The same of one queue, so that none is kept waiting by what the others have: a device has 16 queues at most. And a queue
+/// that is to stop waits for what is under way, for which the host has some patience, and no more.
+const QUEUE_LOAD: usize = LOAD / 16;
 
 /// Where a disk's content is. Offsets and lengths are in bytes, and lie within its size.
 pub trait Disk: Send + Sync {
@@ -74,6 +75,8 @@ struct QueueRequests {
     run: u64,
     /// Requests that are under way and get one.
     under_way: u32,
+    /// What they count for.
+    load: usize,
     /// No more are taken until it is stopped.
     held: bool,
 }
@@ -175,9 +178,10 @@ impl Disks {
     pub fn room(&mut self, device: u16, queue: u16) -> Option<Limits> {
         let Device { disk, features } = (*self.devices.get(usize::from(device))?)?;
         let info = self.info(disk);
-        let held = self.queues.get(usize::from(queue))?.held;
+        let requests = self.queues.get(usize::from(queue))?;
+        let busy = requests.held || requests.load >= QUEUE_LOAD;
         let drive = self.drives.get_mut(usize::from(disk))?;
-        if held || drive.load >= LOAD {
+        if busy || drive.load >= LOAD {
             if !drive.stalled.contains(&queue) {
                 drive.stalled.push(queue);
             }
@@ -198,7 +202,8 @@ impl Disks {
             return;
         };
         requests.under_way += 1;
-        let load = REQUEST_LOAD + request.data.len();
+        let load = request.load();
+        requests.load += load;
         drive.load += load;
         self.executor.submit(Job {
             queue,
@@ -222,6 +227,7 @@ impl Disks {
         let requests = requests.filter(|requests| requests.run == job.run);
         let request = requests.map(|requests| {
             requests.under_way = requests.under_way.saturating_sub(1);
+            requests.load = requests.load.saturating_sub(job.load);
             job.request
         });
         Some(Finished {

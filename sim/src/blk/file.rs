@@ -7,7 +7,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mooring_hw_regs::wire::SECTOR_SIZE;
 use nix::errno::Errno;
@@ -75,6 +75,8 @@ pub struct FileDisk {
     read_only: bool,
     /// Bytes written since the last sync.
     unsynced: AtomicU64,
+    /// Whether a sync has failed, so that nobody knows what is on stable storage.
+    lost: AtomicBool,
 }
 
 impl FileDisk {
@@ -121,13 +123,30 @@ impl FileDisk {
             physical_block_size: physical_block_size.max(options.block_size),
             read_only: options.read_only,
             unsynced: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
         })
     }
 
-    fn written(&self, length: u64) -> io::Result<()> {
+    /// Counts what was written, and sees to it that a flush never has much to do. That it fails is for the next flush to tell,
+    /// because what was written before is concerned as well.
+    fn written(&self, length: u64) {
         let before = self.unsynced.fetch_add(length, Ordering::Relaxed);
-        match before.saturating_add(length) > MOST_UNSYNCED {
-            true => self.flush(),
+        if before.saturating_add(length) > MOST_UNSYNCED {
+            let _ = self.flush();
+        }
+    }
+
+    /// Syncs, by `sync`. The system tells of what it couldn't write once, and takes it for written then: the disk remembers, or
+    /// the next flush would succeed although something is lost.
+    fn sync_with(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if let Err(error) = sync() {
+            log::error!(
+                "disk: what was written could not be stored: {error}; no flush succeeds any more"
+            );
+            self.lost.store(true, Ordering::Relaxed);
+        }
+        match self.lost.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("something that was written is lost")),
             false => Ok(()),
         }
     }
@@ -176,13 +195,14 @@ impl Disk for FileDisk {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset)?;
-        self.written(data.len() as u64)
+        self.written(data.len() as u64);
+        Ok(())
     }
 
     fn flush(&self) -> io::Result<()> {
         // What is written while this lasts may be synced or not.
         self.unsynced.store(0, Ordering::Relaxed);
-        self.file.sync_data()
+        self.sync_with(|| self.file.sync_data())
     }
 
     fn discard(&self, offset: u64, length: u64) -> io::Result<()> {

@@ -95,7 +95,30 @@ pub(crate) struct Request {
     pub status: Status,
 }
 
+/// Bytes that a request counts for at least.
+const LEAST_LOAD: usize = 4096;
+
+/// Bytes that it counts for if the disk has to do what takes long, whatever the length: to write everything out, to free space.
+const SLOW_LOAD: usize = 64 << 10;
+
 impl Request {
+    /// Bytes that it counts for while it is under way: what it holds of the card's memory, and what the disk has to do.
+    pub fn load(&self) -> usize {
+        let work = match &self.operation {
+            Operation::Read { .. } | Operation::Write { stable: false, .. } => 0,
+            Operation::Write { stable: true, .. } | Operation::Flush => SLOW_LOAD,
+            Operation::Discard(ranges) => SLOW_LOAD.saturating_mul(ranges.len()),
+            Operation::Zero { ranges, .. } => ranges.iter().fold(SLOW_LOAD, |sum, range| {
+                sum.saturating_add(usize::try_from(range.length).unwrap_or(usize::MAX))
+            }),
+            _ => 0,
+        };
+        LEAST_LOAD
+            .saturating_add(self.data.len())
+            .saturating_add(self.chain.footprint())
+            .saturating_add(work)
+    }
+
     /// Bytes of the disk that it read or wrote.
     pub fn transferred(&self) -> u64 {
         match (&self.operation, self.status) {

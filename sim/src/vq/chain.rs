@@ -50,6 +50,11 @@ impl Chain {
         Ok(())
     }
 
+    /// Bytes of the card's memory that it takes.
+    pub fn footprint(&self) -> usize {
+        self.len().saturating_mul(size_of::<Buffer>())
+    }
+
     /// Buffers so far.
     pub fn len(&self) -> usize {
         self.buffers.len()

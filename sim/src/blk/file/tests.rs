@@ -114,3 +114,18 @@ fn little_is_unsynced() {
         assert!(unsynced() <= MOST_UNSYNCED);
     }
 }
+
+#[test]
+fn no_flush_succeeds_after_one_that_failed() {
+    let (_folder, options) = image(8192);
+    let disk = FileDisk::open(&options).unwrap();
+    disk.flush().unwrap();
+    assert!(disk
+        .sync_with(|| Err(io::ErrorKind::StorageFull.into()))
+        .is_err());
+    // Writing and reading goes on: whoever wants to know asks by a flush.
+    disk.write(0, &[1; 512]).unwrap();
+    for _ in 0..2 {
+        assert!(disk.flush().is_err());
+    }
+}
