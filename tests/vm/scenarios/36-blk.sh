@@ -1,10 +1,13 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-# Kernels: stock kcsan
+# Kernels: stock
 #
 # Block devices on virtio-vdpa: the kernel's virtio_blk. Not on the debug kernel: it has objects released late
 # (DEBUG_KOBJECT_RELEASE), and the block layer frees every disk with one of its own in it that waits for that. Processes with a
 # disk are in 41-vhost-blk.sh.
+
+# shellcheck source=tests/vm/clients.sh
+. /tests/clients.sh
 
 DISK_BYTES=$((64 << 20))
 
@@ -176,6 +179,14 @@ test_all_queues_work_at_once() {
         same "part $cpu" "$(dd if="$node" bs=64k skip=$((cpu * 128)) count=128 iflag=direct 2>/dev/null | sha256sum)" \
             "$(sha256sum <"$WORK/part$cpu")"
     done
+}
+
+test_fio_finds_what_it_has_written() {
+    mount_clients
+    kernel_disk blk0
+    in_clients timeout "$(limit 60)" fio --name=verify --filename="$node" --size=8M --rw=randwrite --bsrange=512-128k --iodepth=16 --ioengine=libaio \
+        --direct=1 --thread --verify=crc32c --verify_fatal=1 >"$WORK/fio" 2>&1 || fail "$(cat "$WORK/fio")"
+    contains "fio" "$(cat "$WORK/fio")" "READ: "
 }
 
 test_reset_keeps_the_map() {
