@@ -47,6 +47,6 @@ mount_drivers() {
 testpmd() {
     seconds=$1
     shift
-    in_clients env LD_LIBRARY_PATH=/run/pmds timeout "$seconds" dpdk-testpmd --no-huge --no-shconf --no-pci --no-telemetry \
+    in_clients env LD_LIBRARY_PATH=/run/pmds timeout -k 5 "$seconds" dpdk-testpmd --no-huge --no-shconf --no-pci --no-telemetry \
         --iova-mode=va -m 64 -l 0,1 -d /run/pmds/librte_mempool_ring.so -d /run/pmds/librte_net_virtio.so "$@"
 }

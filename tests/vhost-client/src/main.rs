@@ -26,7 +26,7 @@ use output::Report;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// A vhost-vdpa client for trying out a vDPA network device and its driver.
+/// A vhost-vdpa client for trying out a vDPA device and its driver: a network device, or where it is said a block device.
 ///
 /// Every subcommand is one experiment. It ends with PASSED and exit code 0, with FAILED and 1 if a check failed, or with
 /// ERROR and 2 if it couldn't be carried to its end. Frames are broadcast, and most experiments need a device whose
