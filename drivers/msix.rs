@@ -261,8 +261,10 @@ impl<'bound> Handlers<'bound> {
                     card: card.clone(),
                     vector,
                 };
-                let registration =
-                    KBox::pin_init(register(request, c"mooring_vdpa queue", handler), GFP_KERNEL);
+                let registration = KBox::pin_init(
+                    register(request, c"mooring_vdpa queue", handler),
+                    GFP_KERNEL,
+                );
                 match registration {
                     Ok(registration) => queues.push(registration, GFP_KERNEL)?,
                     // The function has the vector, but no processor has one for it. Half of them go back, because whoever comes

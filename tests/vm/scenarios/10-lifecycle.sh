@@ -127,11 +127,6 @@ test_module_unloads_and_loads_again() {
     vdpa dev del life0
 }
 
-# interrupts prints how many all cards have raised.
-interrupts() { awk '/mooring_vdpa/ { sum += $2 } END { print sum + 0 }' /proc/interrupts; }
-
-more_interrupts() { [ "$(interrupts)" -gt "$before" ]; }
-
 test_queues_share_what_vectors_the_processors_have() {
     # One processor has not enough for all cards: the first ones get theirs, one shares what is left, and others may get none.
     unload
@@ -143,16 +138,14 @@ test_queues_share_what_vectors_the_processors_have() {
     for handle in "$LOOP" "$NETWORK" "$SMALL"; do
         contains "the management devices" "$(vdpa mgmtdev show)" "$handle"
     done
-    handle=pci/$(dmesg | sed -n 's/.* mooring_vdpa \(.*\): the processors have no interrupt vector left.*/\1/p' | tail -n 1)
-    add l0 "$handle" mac 02:00:00:00:01:10
-    bind l0 virtio_vdpa
-    within 10 has_interface l0
-    ip link set "$(interface l0)" up
-    before=$(interrupts)
-    # Nobody answers; the card's network is a loop, so the frame comes back with an interrupt.
-    ping -q -c 1 -w 1 -b -I "$(interface l0)" 255.255.255.255 || true
-    within 5 more_interrupts
-    clean_up
+    # This one comes late, and loops its frames: the client checks that each queue raises interrupts.
+    dmesg | grep -q "${NARROW#pci/}: the processors have no interrupt vector left" || fail "$NARROW had not to share"
+    add l0 "$NARROW"
+    if [ "$IOMMU-$PLATFORM_IOMMU" != none-off ]; then
+        bind l0 vhost_vdpa
+        client loopback l0 --frames 64
+    fi
+    vdpa dev del l0
     unload
     echo 1 >/sys/devices/system/cpu/cpu1/online
     load
