@@ -4,12 +4,14 @@
 //!
 //! The engines take a request from its ring ([`request`]), with the data to write; an [executor] carries it out; the engines
 //! write data and status into the request's buffers and give them back. What touches host memory is done by the card's own
-//! thread, in steps. What waits for a disk is done elsewhere, so that a slow disk doesn't hold up frames.
+//! thread, in steps. What waits for a disk is done elsewhere, so that a slow disk doesn't hold up frames; what is in the host's
+//! page cache is read at once.
 
 pub(crate) mod executor;
 pub mod file;
 pub(crate) mod request;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -46,6 +48,11 @@ pub trait Disk: Send + Sync {
 
     /// Reads `data.len()` bytes.
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
+
+    /// Does the same if that takes no longer than to copy it. Returns whether it did; if not, `data` may hold part of it.
+    fn read_at_once(&self, _offset: u64, _data: &mut [u8]) -> bool {
+        false
+    }
 
     /// Writes `data`.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
@@ -84,7 +91,7 @@ struct QueueRequests {
 /// A disk with what is under way.
 struct Drive {
     disk: Arc<dyn Disk>,
-    /// Bytes of requests under way.
+    /// Bytes of requests under way, 0 if there are none.
     load: usize,
     /// Queues that wait for that to become less.
     stalled: Vec<u16>,
@@ -107,6 +114,8 @@ pub(crate) struct Disks {
     /// By the number of the queue.
     queues: Box<[QueueRequests]>,
     executor: Executor,
+    /// Requests that were carried out without the executor.
+    done: VecDeque<Job>,
 }
 
 impl Disks {
@@ -117,6 +126,7 @@ impl Disks {
             devices: vec![None; usize::from(devices)].into_boxed_slice(),
             queues: vec![QueueRequests::default(); usize::from(queues)].into_boxed_slice(),
             executor: Executor::inline(),
+            done: VecDeque::new(),
         }
     }
 
@@ -201,23 +211,33 @@ impl Disks {
         let Some(requests) = self.queues.get_mut(usize::from(queue)) else {
             return;
         };
+        let idle = drive.load == 0;
         requests.under_way += 1;
         let load = request.load();
         requests.load += load;
         drive.load += load;
-        self.executor.submit(Job {
+        let mut job = Job {
             queue,
             run: requests.run,
             disk_number: owner.disk,
             disk: drive.disk.clone(),
             load,
             request,
-        });
+        };
+        // What another thread need not wait for is not worth waking it. But nothing overtakes what was taken before.
+        if idle && job.run_at_once() {
+            self.done.push_back(job);
+        } else {
+            self.executor.submit(job);
+        }
     }
 
     /// A request that has been carried out, if there is one.
     pub fn finished(&mut self) -> Option<Finished> {
-        let job = self.executor.finished()?;
+        let job = self
+            .done
+            .pop_front()
+            .or_else(|| self.executor.finished())?;
         let drive = self.drives.get_mut(usize::from(job.disk_number));
         let go_on = drive.map(|drive| {
             drive.load = drive.load.saturating_sub(job.load);

@@ -366,6 +366,23 @@ fn stuck_writes(rig: &mut Rig, disk: &MemoryDisk, content: u8) -> Vec<Sent> {
 }
 
 #[test]
+fn read_at_once_does_not_wait_for_the_thread_and_overtakes_no_write() {
+    let disk = MemoryDisk::new();
+    let mut rig = Rig::new(threaded(&disk), 1, 0);
+    disk.cache();
+    disk.close();
+    assert_eq!(rig.request((IN, 0), &[], 512).data, [0; 512]);
+    let write = rig.send(0, (OUT, 0), &[5; 512], 0, 1);
+    let read = rig.send(0, (IN, 0), &[], 512, 1);
+    rig.ring(0);
+    rig.driver.access.settle();
+    assert_eq!(rig.queues[0].take_used(), None, "the disk is closed");
+    disk.open();
+    assert_eq!(rig.wait(&write).status, OK);
+    assert_eq!(rig.wait(&read).data, [5; 512]);
+}
+
+#[test]
 fn queue_stops_when_its_requests_are_answered() {
     for without in [ring::RING_PACKED, 0] {
         let disk = MemoryDisk::new();

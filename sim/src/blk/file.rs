@@ -3,7 +3,7 @@
 //! A disk in a file or a block device of the host.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, IoSliceMut, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use mooring_hw_regs::wire::SECTOR_SIZE;
 use nix::errno::Errno;
 use nix::fcntl::{fallocate, FallocateFlags, Flock, FlockArg};
+use rustix::io::{preadv2, ReadWriteFlags};
 
 use super::Disk;
 
@@ -191,6 +192,17 @@ impl Disk for FileDisk {
 
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(data, offset)
+    }
+
+    fn read_at_once(&self, offset: u64, data: &mut [u8]) -> bool {
+        let length = data.len();
+        let read = preadv2(
+            &*self.file,
+            &mut [IoSliceMut::new(data)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        );
+        read == Ok(length)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -43,6 +43,8 @@ struct State {
     discards: u32,
     failing: bool,
     closed: bool,
+    /// Whether what is read is at hand.
+    cached: bool,
 }
 
 /// A disk in memory. What is discarded reads as 0xdd.
@@ -92,6 +94,11 @@ impl MemoryDisk {
         self.state.lock().unwrap().closed = true;
     }
 
+    /// Lets all be read at once, even while it is closed.
+    pub fn cache(&self) {
+        self.state.lock().unwrap().cached = true;
+    }
+
     pub fn open(&self) {
         self.state.lock().unwrap().closed = false;
         self.opened.notify_all();
@@ -127,6 +134,14 @@ impl Disk for MemoryDisk {
     fn read(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         let range = Self::range(offset, data.len());
         self.with_state(|state| data.copy_from_slice(&state.content[range]))
+    }
+
+    fn read_at_once(&self, offset: u64, data: &mut [u8]) -> bool {
+        let state = self.state.lock().unwrap();
+        if state.cached {
+            data.copy_from_slice(&state.content[Self::range(offset, data.len())]);
+        }
+        state.cached
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
