@@ -25,6 +25,8 @@ ACCEL_ANSWER = pathlib.Path("/build/accel")
 # A disk that the tests have; it takes no more room than what is written to it.
 DISK_BYTES = 64 << 20
 TRIAL_SECONDS = 20 * SLOWDOWN
+# How long a guest may take to its first line of output: some ten times what it takes on a machine that has nothing else to do.
+BOOT_SECONDS = 120 * SLOWDOWN
 # The machine's own IOMMU, and the words with which the kernel uses it so.
 PLATFORM_IOMMU = {
     "off": [],
@@ -38,11 +40,14 @@ class SetupError(Exception):
 
 
 def lines_until(stream, deadline):
-    """Yields the lines of an unbuffered byte stream until it ends or the deadline passes."""
+    """Yields the lines of an unbuffered byte stream until it ends, the deadline passes, or a boot takes too long to be one: a
+    guest's program says something as it begins."""
     rest = b""
-    while (remaining := deadline - time.monotonic()) > 0:
+    until = min(deadline, time.monotonic() + BOOT_SECONDS)
+    while (remaining := until - time.monotonic()) > 0:
         if not select.select([stream], [], [], remaining)[0]:
             return
+        until = deadline
         data = os.read(stream.fileno(), 65536)
         if not data:
             return
