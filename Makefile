@@ -61,7 +61,7 @@ help:
 	@echo "  TESTS           host or vm: run only these tests                 [$(TESTS)]"
 	@echo "  FUZZ_SECONDS    how long make fuzz goes on                       [$(FUZZ_SECONDS)]"
 	@echo "  BENCH_ARGS      arguments to scripts/bench (see its --help)      [$(BENCH_ARGS)]"
-	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(or $(VM_TIMEOUT),1200; 6000 on a kernel with checkers)]"
+	@echo "  VM_TIMEOUT      seconds after which a VM is stopped              [$(or $(VM_TIMEOUT),1800; 9000 on a kernel with checkers)]"
 	@echo "  VM_ARGS         more arguments to scripts/vm (see its --help)    [$(VM_ARGS)]"
 	@echo "  MIRROR          a Debian mirror instead of Debian's own          [$(MIRROR)]"
 	@echo "  MOORING_CACHE   the cache folder                                 [$${MOORING_CACHE:-$${XDG_CACHE_HOME:-~/.cache}/mooring}]"
