@@ -211,13 +211,21 @@ impl VirtioDevice {
     }
 
     /// Stops queue `idx` on the card and notes where it stands.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if the card is dead; or if the queue has stopped with buffers that the card has taken and will not return, as
+    /// where a disk doesn't answer, so that no index tells where to go on.
     pub(super) fn stop_queue(&self, state: &mut VirtioState, idx: u16) -> Result {
         let queue_state = commands::queue_disable(&self.card, self.number, idx)?;
         let layout = state.layout();
         let vq = state.queues.get_mut(usize::from(idx)).ok_or(EINVAL)?;
 
         vq.stopped(&queue_state, layout);
-        Ok(())
+        match vq.holds_buffers() {
+            true => Err(EIO),
+            false => Ok(()),
+        }
     }
 
     /// Starts the device: agrees on features and starts every queue that is enabled. After an error none

@@ -24,7 +24,7 @@ impl VirtioDevice {
     ///
     /// # Errors
     ///
-    /// `EIO` if the card is dead, or has taken buffers that it will not return, so that no index tells where to go on.
+    /// What [`Self::stop_queue()`] fails with.
     pub(super) fn suspend(&self, state: &mut VirtioState) -> Result {
         let result = self.stop_all(state);
 
@@ -48,11 +48,7 @@ impl VirtioDevice {
         if !state.queues.get(queue).is_some_and(|vq| vq.running()) {
             return Ok(());
         }
-        self.stop_queue(state, idx)?;
-        match state.queues.get(queue) {
-            Some(vq) if !vq.holds_buffers() => Ok(()),
-            _ => Err(EIO),
-        }
+        self.stop_queue(state, idx)
     }
 
     /// Starts the queues that are enabled, as they are set up now, and has the device announced. Does nothing to a device

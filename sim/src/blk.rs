@@ -271,6 +271,13 @@ impl Disks {
         }
     }
 
+    /// Takes requests of a queue again that was held and has not stopped.
+    pub fn release(&mut self, queue: u16) {
+        if let Some(requests) = self.queues.get_mut(usize::from(queue)) {
+            requests.held = false;
+        }
+    }
+
     /// The queue starts or stops. What was taken from it before gets no answer, although the disk may carry it out yet: before
     /// anything that is taken later, because a disk keeps the order.
     pub fn forget(&mut self, queue: u16) {

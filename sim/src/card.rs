@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mooring_firmware::event::events_lost;
 use mooring_firmware::hal::QueueRole;
@@ -48,6 +49,15 @@ pub trait Interrupts: Send {
     fn raise(&self, vector: u16);
 }
 
+/// A command that was fetched and has to wait for requests of the queue that it stops.
+#[derive(Clone, Copy)]
+struct Waiting {
+    command: Command,
+    queue: u16,
+    /// When it waits no longer, whatever became of them.
+    until: Instant,
+}
+
 /// A whole card behind its BARs.
 pub struct Card {
     config: CardConfig,
@@ -57,8 +67,7 @@ pub struct Card {
     cmdq: Cmdq,
     /// Commands carried out since the reset.
     commands: u64,
-    /// A command that was fetched and has to wait, and the queue that it stops.
-    waiting: Option<(Command, u16)>,
+    waiting: Option<Waiting>,
     eventq: Eventq,
     blocks: Blocks,
     doorbells: Arc<Doorbells>,
@@ -213,11 +222,23 @@ impl Card {
         self.tell_failures();
         self.tell_changes();
         self.tell_losses();
-        let more_commands = match self.waiting {
-            Some(_) => self.waits_no_more(),
+        let more_commands = match &self.waiting {
+            Some(waiting) => !self.still_waits(waiting),
             None => self.has_commands(),
         };
         more_frames || more_answers || (more_commands && !self.hangs()) || self.doorbells.any()
+    }
+
+    /// Commands carried out since the reset.
+    pub fn commands_done(&self) -> u64 {
+        self.commands
+    }
+
+    /// When to call [`step`](Self::step) again even if nothing happens until then.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let works = !self.hangs() && !self.is_gone();
+        let waiting = self.waiting.as_ref().filter(|_| works);
+        waiting.map(|waiting| waiting.until)
     }
 
     /// Resets the card: a function-level reset, or `cp.CONTROL.reset`. Call [`step`](Self::step) afterwards.
@@ -306,6 +327,20 @@ impl Card {
             self.cmdq.written(offset, &mut self.registers, vectors);
             self.eventq.written(offset, &mut self.registers, vectors);
         }
+        self.drop_waiting_if_off();
+    }
+
+    /// Forgets the command that waits if the way that it came is switched off: it would complete to whoever comes next. Its
+    /// queue goes on, because it was not stopped.
+    fn drop_waiting_if_off(&mut self) {
+        let on = match &self.blocks.mailbox {
+            Some(mailbox) => mailbox.is_enabled(),
+            None => self.cmdq.is_enabled(),
+        };
+        if let Some(waiting) = self.waiting.take_if(|_| !on) {
+            self.blocks.disks.release(waiting.queue);
+            self.doorbells.mark(waiting.queue);
+        }
     }
 
     fn raise(&mut self, vector: u16) {
@@ -322,16 +357,30 @@ impl Card {
             if self.hangs() || self.is_gone() {
                 break;
             }
-            let command = match (self.waiting.take(), &mut self.blocks.mailbox) {
-                (Some((command, _)), _) => Some(command),
+            let waited = self.waiting.take();
+            let command = match (&waited, &mut self.blocks.mailbox) {
+                (Some(waited), _) => Some(waited.command),
                 (None, Some(mailbox)) => mailbox.fetch(),
                 (None, None) => self.cmdq.fetch(&self.blocks.bus, &mut self.registers),
             };
             let Some(command) = command else {
                 break;
             };
-            if self.must_wait(&command) {
+            self.waiting = waited.or_else(|| self.to_wait(&command));
+            if self
+                .waiting
+                .as_ref()
+                .is_some_and(|waiting| self.still_waits(waiting))
+            {
                 break;
+            }
+            if let Some(waiting) = self.waiting.take() {
+                if self.blocks.disks.is_busy(waiting.queue) {
+                    log::warn!(
+                        "vq {}: stops without answers that its disk owes",
+                        waiting.queue
+                    );
+                }
             }
             let completion = self.firmware.execute(&mut self.blocks, &command);
             if completion.status.get() != STATUS_OK && self.limit.allows() {
@@ -356,25 +405,22 @@ impl Card {
         }
     }
 
-    /// Whether a command has to wait: one that stops a queue does, until the requests that were taken from its ring are
-    /// answered, since it tells how far the queue has come. All else on the card goes on meanwhile. No more requests are
-    /// taken from the ring, so that there is an end.
-    fn must_wait(&mut self, command: &Command) -> bool {
-        let Some(queue) = self.firmware.queue_to_disable(command) else {
-            return false;
-        };
-        let disks = &mut self.blocks.disks;
-        if disks.is_busy(queue) {
-            disks.hold(queue);
-            self.waiting = Some((*command, queue));
-        }
-        self.waiting.is_some()
+    /// What a command waits for: one that stops a queue does, until the requests that were taken from its ring are answered,
+    /// since it tells how far the queue has come. All else on the card goes on meanwhile. No more requests are taken from the
+    /// ring, so that there is an end; and if the disk doesn't come to one, the queue stops without their answers, because who
+    /// waits for the command takes a card that doesn't complete it for dead.
+    fn to_wait(&mut self, command: &Command) -> Option<Waiting> {
+        let queue = self.firmware.queue_to_disable(command)?;
+        self.blocks.disks.hold(queue);
+        Some(Waiting {
+            command: *command,
+            queue,
+            until: Instant::now() + self.config.disk_patience,
+        })
     }
 
-    /// Whether the command that had to wait need not any more.
-    fn waits_no_more(&self) -> bool {
-        self.waiting
-            .is_some_and(|(_, queue)| !self.blocks.disks.is_busy(queue))
+    fn still_waits(&self, waiting: &Waiting) -> bool {
+        self.blocks.disks.is_busy(waiting.queue) && Instant::now() < waiting.until
     }
 
     fn has_commands(&self) -> bool {

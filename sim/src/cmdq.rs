@@ -108,6 +108,11 @@ impl Cmdq {
         registers.set(CmdqStatus::OFFSET, CmdqStatus(0).with_error(true).0);
     }
 
+    /// Whether the queue is on.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Whether there are commands to take.
     pub fn has_commands(&self) -> bool {
         self.enabled && self.head != self.tail

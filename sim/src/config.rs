@@ -3,6 +3,7 @@
 //! How much card there is, and what a bad card may show.
 
 use std::fmt;
+use std::time::Duration;
 
 use mooring_hw_regs::wire::{INTERFACE_MAJOR, INTERFACE_MINOR, MAGIC};
 
@@ -47,6 +48,8 @@ pub struct CardConfig {
     pub mac_base: [u8; 6],
     /// Speed in Mbit/s that the devices' links claim to have.
     pub link_speed: u32,
+    /// How long a queue that is to stop waits for its disk. Drivers give a card ten seconds for a command.
+    pub disk_patience: Duration,
     /// What `info.MAGIC` reads as; another value than the default shows what a driver makes of it.
     pub magic: u32,
     /// What `info.INTERFACE_VERSION` reads as, major and minor; likewise.
@@ -85,6 +88,7 @@ impl Default for CardConfig {
             // Locally administered, unicast.
             mac_base: [0x02, b'm', b'o', b'o', 0, 1],
             link_speed: 100_000,
+            disk_patience: Duration::from_secs(6),
             magic: MAGIC,
             interface_version: (INTERFACE_MAJOR, INTERFACE_MINOR),
             hang_after: None,

@@ -190,6 +190,11 @@ impl Mailbox {
         registers.set(MailboxStatus::OFFSET, MailboxStatus(0).with_error(true).0);
     }
 
+    /// Whether the mailbox is on.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
     /// Whether there is a command to take.
     pub fn has_commands(&self) -> bool {
         self.given.is_some()

@@ -14,7 +14,7 @@ mod pair;
 mod ring;
 pub mod scenarios;
 
-pub use access::{CardAccess, Region};
+pub use access::{CardAccess, Region, PATIENCE};
 pub use driver::TestDriver;
 pub use driver_ring::DriverRing;
 pub use in_process::{InProcess, TestUplink, VecMemory};

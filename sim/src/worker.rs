@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 /// A card that threads share.
 pub struct SharedCard {
@@ -58,8 +59,8 @@ impl SharedCard {
         self.card.is_poisoned()
     }
 
-    /// Does a step of the card's work. Returns whether there is more, or nothing if the card is gone.
-    fn step(&self) -> Option<bool> {
+    /// Does a step of the card's work. Returns what comes next, or nothing if the card is gone.
+    fn step(&self) -> Option<Next> {
         while self.waiting.load(Ordering::SeqCst) > 0 {
             thread::yield_now();
         }
@@ -67,8 +68,19 @@ impl SharedCard {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .as_mut()
-            .map(Card::step)
+            .map(|card| match card.step() {
+                true => Next::Step,
+                false => Next::Rest(card.wakes_at()),
+            })
     }
+}
+
+/// What comes after a step.
+enum Next {
+    /// Another one.
+    Step,
+    /// Nothing, until something happens or it is that late.
+    Rest(Option<Instant>),
 }
 
 /// The worker thread.
@@ -121,14 +133,14 @@ impl Drop for AbortOnPanic {
 fn work(card: &SharedCard, mut uplink: Option<OwnedFd>) {
     loop {
         card.waker.begin();
-        loop {
+        let until = loop {
             match card.step() {
-                Some(true) => {}
-                Some(false) => break,
+                Some(Next::Step) => {}
+                Some(Next::Rest(until)) => break until,
                 None => return,
             }
-        }
-        if card.waker.may_sleep() && card.waker.sleep(uplink.as_ref()).is_err() {
+        };
+        if card.waker.may_sleep() && card.waker.sleep(uplink.as_ref(), until).is_err() {
             log::error!("the uplink is broken; nothing more is received from it");
             uplink = None;
         }
@@ -176,11 +188,17 @@ impl Waker {
             .is_ok()
     }
 
-    /// Sleeps until a notification or until `uplink` is readable. An error means that `uplink` can't be waited for.
-    fn sleep(&self, uplink: Option<&OwnedFd>) -> Result<(), Errno> {
+    /// Sleeps until a notification, until `uplink` is readable, or until it is so late. An error means that `uplink` can't be
+    /// waited for.
+    fn sleep(&self, uplink: Option<&OwnedFd>, until: Option<Instant>) -> Result<(), Errno> {
+        // A bit longer, because what is rounded down would be too early, again and again until it is time.
+        let timeout = until.map_or(PollTimeout::NONE, |until| {
+            let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
         let mut fds = vec![PollFd::new(self.event.as_fd(), PollFlags::POLLIN)];
         fds.extend(uplink.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, timeout) {
             Err(Errno::EINTR) | Ok(_) => {}
             Err(error) => return Err(error),
         }
@@ -215,7 +233,7 @@ mod tests {
                     waker.begin();
                     seen.store(posted.load(Ordering::SeqCst), Ordering::SeqCst);
                     if waker.may_sleep() {
-                        waker.sleep(None).unwrap();
+                        waker.sleep(None, None).unwrap();
                     }
                 }
             }
@@ -241,6 +259,6 @@ mod tests {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         drop(theirs);
         assert!(waker.may_sleep());
-        assert!(waker.sleep(Some(&OwnedFd::from(ours))).is_err());
+        assert!(waker.sleep(Some(&OwnedFd::from(ours)), None).is_err());
     }
 }

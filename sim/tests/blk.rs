@@ -10,12 +10,11 @@ use blk_support::*;
 use mooring_firmware::block::features;
 use mooring_firmware::ring::features as ring;
 use mooring_hw_regs::wire::{
-    Command, EventKind, Opcode, QueueErrorReason, QueueSelect, ARGUMENTS_SIZE, PERMISSION_READ,
-    PERMISSION_WRITE, STATUS_OK,
+    EventKind, Opcode, QueueErrorReason, PERMISSION_READ, PERMISSION_WRITE,
 };
 use mooring_sim::testing::{scenarios, Buffer, CardAccess};
+use mooring_sim::CardConfig;
 use proptest::prelude::*;
-use zerocopy::IntoBytes;
 
 /// One thing that a driver does.
 #[derive(Clone, Debug)]
@@ -328,18 +327,10 @@ fn disk_stays_through_resets_of_device_and_card() {
     assert_eq!(rig.request((IN, 3), &[], 512).data, [9; 512]);
 }
 
-/// A card whose disk works on a thread of its own.
-fn threaded(disk: &Arc<MemoryDisk>) -> mooring_sim::testing::InProcess {
-    let mut access = card(disk.clone());
-    let started = access.card().run_disks_on_threads(Arc::new(|| {}));
-    started.expect("a thread");
-    access
-}
-
 #[test]
 fn slow_disk_does_not_hold_up_frames() {
     let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), 1, 0);
+    let mut rig = Rig::new(threaded(CardConfig::default(), &disk), 1, 0);
     disk.close();
     let sent = rig.send(0, (OUT, 0), &[5; 512], 0, 1);
     rig.ring(0);
@@ -353,22 +344,10 @@ fn slow_disk_does_not_hold_up_frames() {
     assert_eq!(disk.content()[..512], [5; 512]);
 }
 
-/// Writes five sectors that the card takes and the disk, which is closed, doesn't carry out.
-fn stuck_writes(rig: &mut Rig, disk: &MemoryDisk, content: u8) -> Vec<Sent> {
-    rig.driver.access.take_interrupt(1);
-    disk.close();
-    let sent = (0..5)
-        .map(|sector| rig.send(0, (OUT, sector), &[content; 512], 0, 1))
-        .collect();
-    rig.ring(0);
-    rig.driver.access.settle();
-    sent
-}
-
 #[test]
 fn read_at_once_does_not_wait_for_the_thread_and_overtakes_no_write() {
     let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), 1, 0);
+    let mut rig = Rig::new(threaded(CardConfig::default(), &disk), 1, 0);
     disk.cache();
     disk.close();
     assert_eq!(rig.request((IN, 0), &[], 512).data, [0; 512]);
@@ -380,145 +359,6 @@ fn read_at_once_does_not_wait_for_the_thread_and_overtakes_no_write() {
     disk.open();
     assert_eq!(rig.wait(&write).status, OK);
     assert_eq!(rig.wait(&read).data, [5; 512]);
-}
-
-#[test]
-fn queue_stops_when_its_requests_are_answered() {
-    for without in [ring::RING_PACKED, 0] {
-        let disk = MemoryDisk::new();
-        let mut rig = Rig::new(threaded(&disk), 2, without);
-        let number = rig.device.device.get();
-        let sent = stuck_writes(&mut rig, &disk, 7);
-        let opener = std::thread::spawn({
-            let disk = disk.clone();
-            move || {
-                std::thread::sleep(std::time::Duration::from_millis(50));
-                disk.open();
-            }
-        });
-        let state = rig.driver.disable_queue(number, 0).expect("it stops");
-        opener.join().expect("the opener");
-        assert!(rig.driver.access.take_interrupt(1), "their interrupt");
-        for sent in &sent {
-            assert_eq!(rig.wait(sent).status, OK);
-        }
-        let expected = rig.queues[0].position();
-        assert_eq!(
-            (state.avail_index.get(), state.used_index.get()),
-            (expected, expected)
-        );
-        // Where it goes on, nothing is lost and nothing comes twice.
-        let enable = rig.queues[0].enable(0, rig.space, Some(1), 0);
-        rig.driver.enable_queue(number, &enable).expect("start");
-        assert_eq!(rig.request((IN, 4), &[], 512).data, [7; 512]);
-        rig.driver.access.settle();
-        assert_eq!(rig.queues[0].take_used(), None);
-    }
-}
-
-#[test]
-fn queue_that_waits_for_its_disk_holds_nobody_up() {
-    let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), 2, 0);
-    let (mut pair, _) = scenarios::running_pair(&mut rig.driver, 0x2000_0000);
-    let sent = stuck_writes(&mut rig, &disk, 7);
-    let mut arguments = [0; ARGUMENTS_SIZE];
-    let select = QueueSelect { queue: 0.into() };
-    select.write_to_prefix(&mut arguments).expect("it fits");
-    rig.driver.submit(&Command {
-        opcode: (Opcode::QueueDisable as u16).into(),
-        tag: 0.into(),
-        device: rig.device.device,
-        reserved: 0.into(),
-        payload: 0.into(),
-        payload_length: 0.into(),
-        reserved2: 0.into(),
-        arguments,
-    });
-    for content in 0..20 {
-        scenarios::expect_echo(&mut rig.driver, &mut pair, content);
-    }
-    // Nothing more is taken from the queue, or it would never end.
-    let late = rig.send(0, (OUT, 9), &[9; 512], 0, 1);
-    rig.ring(0);
-    rig.driver.access.settle();
-    disk.open();
-    let completion = rig.driver.wait_completion().expect("it stops");
-    assert_eq!(completion.status.get(), STATUS_OK);
-    for sent in &sent {
-        assert_eq!(rig.wait(sent).status, OK);
-    }
-    rig.driver.access.settle();
-    assert_eq!(rig.queues[0].take_used(), None);
-    assert_eq!(rig.answer(&late, 0).status, NO_STATUS);
-    assert_eq!(disk.content()[9 * 512..10 * 512], [0; 512]);
-}
-
-#[test]
-fn reset_does_not_wait_for_the_disk() {
-    let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), 1, 0);
-    let number = rig.device.device.get();
-    let sent = stuck_writes(&mut rig, &disk, 7);
-    rig.driver.reset_device(number).expect("a reset");
-    rig.restart();
-    // What comes after the reset is carried out after what came before it, and is all that is answered.
-    let later = rig.send(0, (OUT, 4), &[8; 512], 0, 1);
-    rig.ring(0);
-    disk.open();
-    assert_eq!(rig.wait(&later).status, OK);
-    assert_eq!(disk.content()[..4 * 512], [7; 4 * 512]);
-    assert_eq!(disk.content()[4 * 512..5 * 512], [8; 512]);
-    rig.driver.access.settle();
-    assert_eq!(rig.queues[0].take_used(), None);
-    for sent in &sent {
-        assert_eq!(
-            rig.answer(sent, 0).status,
-            NO_STATUS,
-            "an answer after the reset"
-        );
-    }
-
-    // The card's own reset is no different.
-    stuck_writes(&mut rig, &disk, 6);
-    let Rig { driver, .. } = rig;
-    let mut access = driver.access;
-    access.function_reset();
-    let mut rig = Rig::new(access, 1, 0);
-    disk.open();
-    assert_eq!(rig.request((IN, 4), &[], 512).data, [6; 512]);
-    rig.driver.access.settle();
-    assert_eq!(rig.queues[0].take_used(), None);
-}
-
-#[test]
-fn failed_queue_that_starts_again_gets_no_old_answers() {
-    let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), 1, ring::RING_PACKED);
-    let number = rig.device.device.get();
-    stuck_writes(&mut rig, &disk, 7);
-    // A request without room for an answer stops the queue.
-    let at = rig.region.allocate(64, 16);
-    rig.queues[0].add(
-        &[Buffer {
-            iova: at,
-            length: 16,
-            writable: false,
-        }],
-        false,
-    );
-    rig.ring(0);
-    rig.expect_stop(QueueErrorReason::Buffer);
-    let mut enable = rig.queues[0].enable(0, rig.space, Some(1), 0);
-    (enable.avail_index, enable.used_index) = (6.into(), 6.into());
-    rig.driver.enable_queue(number, &enable).expect("start");
-    disk.open();
-    rig.driver
-        .access
-        .wait_until(|_| disk.content()[4 * 512] == 7);
-    rig.driver.access.settle();
-    let state = rig.driver.query_queue(number, 0).expect("query");
-    assert_eq!((state.avail_index.get(), state.used_index.get()), (6, 6));
 }
 
 #[test]
@@ -538,7 +378,11 @@ fn requests_wait_while_the_disk_has_enough_to_do() {
     const LENGTH: u32 = 100 << 10;
     let (queues, each) = (8u16, 25u16);
     let disk = MemoryDisk::new();
-    let mut rig = Rig::new(threaded(&disk), queues, ring::RING_PACKED);
+    let mut rig = Rig::new(
+        threaded(CardConfig::default(), &disk),
+        queues,
+        ring::RING_PACKED,
+    );
     let number = rig.device.device.get();
     disk.close();
     // Together more than the card takes at a time; all read the same to the same place.

@@ -225,8 +225,8 @@ pub trait VirtqueueEngine {
     fn start(&mut self, queue: u16, setup: &QueueSetup);
 
     /// Stops a queue. Returns when none of its DMA and interrupts is under way. Its position stays readable. Requests that a
-    /// disk has not carried out get no answer any more; a card that must lose none waits for them before it executes the
-    /// command, see [`queue_to_disable`](crate::ControlProcessor::queue_to_disable).
+    /// disk has not carried out get no answer any more; so that none is lost a card waits for them before it executes the
+    /// command, for a while, see [`queue_to_disable`](crate::ControlProcessor::queue_to_disable).
     fn stop(&mut self, queue: u16);
 
     /// Forgets the set-up and position of a queue that doesn't run.

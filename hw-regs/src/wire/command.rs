@@ -57,7 +57,9 @@ pub enum Opcode {
     /// Stops a queue ([`QueueSelect`]), waits until none of its DMA and interrupts is under way →
     /// [`QueueState`](super::QueueState). The state of a queue that was never started is zero. A queue that runs gives
     /// back every chain that it has taken before it stops, so the available and the used index are the same: another
-    /// device can go on from there with nothing lost or repeated. They differ only after the queue has failed.
+    /// device can go on from there with nothing lost or repeated. They differ only after the queue has failed, and where
+    /// what it has taken waits for a disk: a card waits no longer than 6 s, then stops the queue all the same, and never
+    /// gives back the chains that are missing.
     QueueDisable = 0x0111,
     /// Reads a queue's state ([`QueueSelect`]) → [`QueueState`](super::QueueState).
     QueueQuery = 0x0112,

@@ -181,6 +181,11 @@ impl InProcess {
         &mut self.card
     }
 
+    /// The card without the rest, which goes.
+    pub fn into_card(self) -> Card {
+        self.card
+    }
+
     /// The memory itself.
     pub fn vec_memory(&self) -> &VecMemory {
         &self.memory

@@ -2,15 +2,18 @@
 
 //! A block driver of a few lines, and a disk in memory that tells what was done to it.
 
+#![allow(dead_code, reason = "each test program uses a part")]
+
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
 use mooring_firmware::hal::RingFormat;
 use mooring_firmware::ring;
+use mooring_hw_regs::regs::InfoNumAddressSpaces;
 use mooring_hw_regs::wire::{
     AddressSpaceMode, DeviceCreate, DeviceCreated, Event, EventKind, Extent, ExtentOperation,
-    Opcode, QueueErrorReason, QueueStatistics, NO_DEVICE, PERMISSION_READ, PERMISSION_WRITE,
-    VIRTIO_ID_BLOCK,
+    Opcode, QueueErrorReason, QueueStatistics, NO_ADDRESS_SPACE, NO_DEVICE, PERMISSION_READ,
+    PERMISSION_WRITE, QUEUE_ALLOW_IDENTITY, VIRTIO_ID_BLOCK,
 };
 use mooring_sim::testing::{Buffer, CardAccess, DriverRing, InProcess, Region, TestDriver};
 use mooring_sim::{CardConfig, Disk};
@@ -42,13 +45,15 @@ struct State {
     flushes: u32,
     discards: u32,
     failing: bool,
-    closed: bool,
+    /// How many more operations there are until somebody opens the disk; any number if nobody has closed it.
+    left: Option<u32>,
     /// Whether what is read is at hand.
     cached: bool,
 }
 
 /// A disk in memory. What is discarded reads as 0xdd.
 pub struct MemoryDisk {
+    sectors: u64,
     state: Mutex<State>,
     opened: Condvar,
     pub read_only: bool,
@@ -60,12 +65,17 @@ impl MemoryDisk {
     }
 
     pub fn with(read_only: bool) -> Self {
-        let content = vec![0; (SECTORS * 512) as usize];
+        Self::sized(SECTORS, read_only)
+    }
+
+    pub fn sized(sectors: u64, read_only: bool) -> Self {
+        let content = vec![0; (sectors * 512) as usize];
         let state = State {
             content,
             ..State::default()
         };
         Self {
+            sectors,
             state: Mutex::new(state),
             opened: Condvar::new(),
             read_only,
@@ -91,7 +101,13 @@ impl MemoryDisk {
 
     /// Lets all that follows wait until it is opened.
     pub fn close(&self) {
-        self.state.lock().unwrap().closed = true;
+        self.state.lock().unwrap().left = Some(0);
+    }
+
+    /// Opens it for so many operations.
+    pub fn open_for(&self, operations: u32) {
+        self.state.lock().unwrap().left = Some(operations);
+        self.opened.notify_all();
     }
 
     /// Lets all be read at once, even while it is closed.
@@ -100,13 +116,15 @@ impl MemoryDisk {
     }
 
     pub fn open(&self) {
-        self.state.lock().unwrap().closed = false;
+        self.state.lock().unwrap().left = None;
         self.opened.notify_all();
     }
 
     fn with_state<R>(&self, access: impl FnOnce(&mut State) -> R) -> io::Result<R> {
         let state = self.state.lock().unwrap();
-        let mut state = self.opened.wait_while(state, |state| state.closed).unwrap();
+        let closed = |state: &mut State| state.left == Some(0);
+        let mut state = self.opened.wait_while(state, closed).unwrap();
+        state.left = state.left.map(|left| left - 1);
         match state.failing {
             true => Err(io::Error::other("a test wants it so")),
             false => Ok(access(&mut state)),
@@ -120,7 +138,7 @@ impl MemoryDisk {
 
 impl Disk for MemoryDisk {
     fn size(&self) -> u64 {
-        SECTORS * 512
+        self.sectors * 512
     }
 
     fn block_size(&self) -> u32 {
@@ -191,6 +209,8 @@ pub struct Rig {
     pub driver: TestDriver<InProcess>,
     pub device: DeviceCreated,
     pub space: u16,
+    /// Flags of the queues.
+    flags: u16,
     pub queues: Vec<DriverRing>,
     pub region: Region,
     /// Whether chains are tables of indirect descriptors.
@@ -217,8 +237,20 @@ pub fn create(queues: u16) -> DeviceCreate {
 
 /// A card with one disk.
 pub fn card(disk: Arc<dyn Disk>) -> InProcess {
-    let mut access = InProcess::new(CardConfig::default()).expect("a card");
+    card_of(CardConfig::default(), disk)
+}
+
+fn card_of(config: CardConfig, disk: Arc<dyn Disk>) -> InProcess {
+    let mut access = InProcess::new(config).expect("a card");
     access.card().insert_disks([disk]);
+    access
+}
+
+/// A card whose disk works on a thread of its own.
+pub fn threaded(config: CardConfig, disk: &Arc<MemoryDisk>) -> InProcess {
+    let mut access = card_of(config, disk.clone());
+    let started = access.card().run_disks_on_threads(Arc::new(|| {}));
+    started.expect("a thread");
     access
 }
 
@@ -229,23 +261,17 @@ impl Rig {
         let created = driver.command(Opcode::DeviceCreate, NO_DEVICE, &create(queues), &[]);
         let created = created.expect("a device");
         let device = DeviceCreated::read_from_prefix(&created).expect("fits").0;
-        let region = driver.allocate(REGION, IOVA);
-        let space = driver
-            .create_space(AddressSpaceMode::Blocked)
-            .expect("a space")
-            .address_space
-            .get();
-        let extent = Extent {
-            iova: region.iova.into(),
-            bus: region.bus.into(),
-            length: region.length.into(),
-            permission: (PERMISSION_READ | PERMISSION_WRITE).into(),
-            operation: (ExtentOperation::Add as u32).into(),
+        let mut region = driver.allocate(REGION, IOVA);
+        let (space, flags) = if driver.read(InfoNumAddressSpaces::OFFSET) == 0 {
+            region = Region::new(region.bus, region.bus, region.length);
+            (NO_ADDRESS_SPACE, QUEUE_ALLOW_IDENTITY)
+        } else {
+            (Self::space(&mut driver, &region), 0)
         };
-        driver.change(space, &[extent]).expect("a map");
         let mut rig = Self {
             driver,
             space,
+            flags,
             queues: Vec::new(),
             tables: device.features.get() & !without & ring::features::INDIRECT_DESC != 0,
             device,
@@ -259,6 +285,24 @@ impl Rig {
         rig.first = rig.region.allocate(0, 4096);
         rig.next = rig.first;
         rig
+    }
+
+    /// An address space that maps the region.
+    fn space(driver: &mut TestDriver<InProcess>, region: &Region) -> u16 {
+        let space = driver
+            .create_space(AddressSpaceMode::Blocked)
+            .expect("a space")
+            .address_space
+            .get();
+        let extent = Extent {
+            iova: region.iova.into(),
+            bus: region.bus.into(),
+            length: region.length.into(),
+            permission: (PERMISSION_READ | PERMISSION_WRITE).into(),
+            operation: (ExtentOperation::Add as u32).into(),
+        };
+        driver.change(space, &[extent]).expect("a map");
+        space
     }
 
     /// Starts all queues of a device that doesn't run, with rings that begin anew, where the old ones were.
@@ -292,7 +336,7 @@ impl Rig {
             .expect("features");
         for (index, queue) in self.queues.iter().enumerate() {
             let vector = Some(1 + index as u16);
-            let enable = queue.enable(index as u16, self.space, vector, 0);
+            let enable = queue.enable(index as u16, self.space, vector, self.flags);
             self.driver.enable_queue(number, &enable).expect("start");
         }
     }
