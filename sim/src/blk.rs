@@ -23,7 +23,7 @@ pub use file::{DiskOptions, FileDisk};
 use executor::Executor;
 use request::{Job, Limits, Request};
 
-/// Bytes of requests to a disk that are under way; no more are taken before some are finished. One request may exceed it.
+/// Bytes of requests to a disk that are under way; no more are taken before some are finished. The last one may exceed it.
 const LOAD: usize = 16 << 20;
 
 /// The same of one queue, so that none is kept waiting by what the others have: a device has 16 queues at most. And a queue

@@ -435,6 +435,51 @@ fn requests_wait_while_the_disk_has_enough_to_do() {
     assert!(rig.driver.event().is_none());
 }
 
+/// Makes a request available whose header is in 16 bytes at `at`, and whose data are all in the same `length` bytes.
+fn add_large(rig: &mut Rig, at: u64, request_type: u32, (length, count): (u32, usize)) {
+    rig.write(at, &request_type.to_le_bytes());
+    rig.write(at + 4, &[0; 12]);
+    let buffer = |iova, length, writable| Buffer {
+        iova,
+        length,
+        writable,
+    };
+    let mut buffers = vec![buffer(at, 16, false)];
+    buffers.extend(vec![buffer(at + 4096, length, request_type == IN); count]);
+    buffers.push(buffer(at + 32, 1, true));
+    rig.write(at + 32, &[NO_STATUS]);
+    rig.queues[0].add(&buffers, false).expect("room");
+    rig.ring(0);
+}
+
+#[test]
+fn limits_that_were_not_agreed_on_are_none() {
+    // More than SIZE_MAX in a buffer, and more than fits SEG_MAX of them; and then more than the card takes.
+    const SECTORS_16M: u64 = (16 << 20) / 512;
+    for (agreed, without) in [(false, features::SIZE_MAX | features::SEG_MAX), (true, 0)] {
+        let disk = Arc::new(MemoryDisk::sized(SECTORS_16M + 1, false));
+        let mut rig = Rig::new(card(disk.clone()), 1, without);
+        let at = rig.region.iova + (2 << 20);
+        let mut expect = |request_type, pieces: (u32, usize), status| {
+            add_large(&mut rig, at, request_type, pieces);
+            let mut used = None;
+            let ring = &mut rig.queues[0];
+            rig.driver.access.wait_until(|_| {
+                used = ring.take_used();
+                used.is_some()
+            });
+            let answer = (used.is_some(), rig.read(at + 32, 1)[0]);
+            assert_eq!(answer, (true, status), "{agreed} {pieces:?}");
+        };
+        expect(OUT, (1 << 20, 16), OK);
+        expect(IN, (1 << 20, 16), OK);
+        expect(IN, (512, 60), OK);
+        expect(OUT, ((1 << 20) + 32, 16), IO_ERROR);
+        assert_eq!(rig.request((IN, SECTORS_16M), &[], 512).status, OK);
+        assert!(rig.driver.event().is_none());
+    }
+}
+
 #[test]
 fn block_query_needs_a_block_device() {
     let mut rig = Rig::new(card(MemoryDisk::new()), 1, 0);

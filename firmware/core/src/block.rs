@@ -12,14 +12,16 @@ use crate::hal::{Capabilities, DiskInfo, Hal, ReceiveFilter};
 use crate::net::status::Status;
 use crate::{net, ring};
 
-/// Most bytes of a buffer in a request.
+/// Most bytes of a buffer in a request of a driver that has agreed to be told.
 pub const SIZE_MAX: u32 = 64 << 10;
 
-/// Most buffers with data in a request, where the rings are large enough.
+/// Most buffers with data in a request, where the rings are large enough; likewise.
 pub const SEG_MAX: u16 = 126;
 
-/// Most bytes of data in a request.
-pub const MAX_DATA: u64 = SIZE_MAX as u64 * SEG_MAX as u64;
+/// Most bytes of data in a request, whatever was agreed on: more than fits the two above, which are no limits to a driver that
+/// has not agreed to them.
+pub const MAX_DATA: u64 = 16 << 20;
+const _: () = assert!(MAX_DATA >= SIZE_MAX as u64 * SEG_MAX as u64);
 
 /// Most sectors in a range to discard: 1 GiB.
 pub const MAX_DISCARD_SECTORS: u32 = 1 << 21;

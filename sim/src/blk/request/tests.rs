@@ -54,8 +54,8 @@ fn reads_and_writes_lie_on_the_disk() {
     assert_eq!(read(u64::MAX, 512), IO_ERROR);
     assert_eq!(read(1 << 60, 512), IO_ERROR);
     assert_eq!(read(0, 511), IO_ERROR);
-    assert_eq!(read(0, MAX_DATA), Operation::Read { offset: 0 });
-    assert_eq!(read(0, MAX_DATA + 512), IO_ERROR);
+    assert_eq!(read(0, 16 << 20), Operation::Read { offset: 0 });
+    assert_eq!(read(0, (16 << 20) + 512), IO_ERROR);
     // Data in both directions make no sense.
     assert_eq!(limits.parse(&header(TYPE_IN, 0), 512, 512), IO_ERROR);
     assert_eq!(limits.parse(&header(TYPE_OUT, 0), 512, 512), IO_ERROR);
