@@ -135,3 +135,41 @@ fn no_flush_succeeds_after_one_that_failed() {
         assert!(disk.flush().is_err());
     }
 }
+
+#[test]
+fn what_the_file_system_cannot_do_is_done_without() {
+    let unable: [fn(&File, FallocateFlags, i64, i64) -> nix::Result<()>; 3] = [
+        |_, _, _, _| Err(Errno::EINVAL),
+        |_, _, _, _| Err(Errno::EOPNOTSUPP),
+        |_, _, _, _| Err(Errno::ENODEV),
+    ];
+    for fallocate in unable {
+        let (_folder, options) = image(8192);
+        let mut disk = FileDisk::open(&options).unwrap();
+        disk.fallocate = fallocate;
+        disk.write(0, &[7; 8192]).unwrap();
+        let content = || {
+            let mut data = [1; 8192];
+            disk.read(0, &mut data).unwrap();
+            data
+        };
+        // Nothing has to be done.
+        disk.discard(512, 1024).unwrap();
+        assert_eq!(content(), [7; 8192]);
+        // Zeros are written, and nothing beside them.
+        for (at, free) in [(512, false), (4096, true)] {
+            disk.zero(at as u64, 1024, free).unwrap();
+            let data = content();
+            assert_eq!(data[at..at + 1024], [0; 1024]);
+            assert_eq!((data[at - 1], data[at + 1024]), (7, 7));
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_file_system_are_errors() {
+    let (_folder, options) = image(8192);
+    let mut disk = FileDisk::open(&options).unwrap();
+    disk.fallocate = |_, _, _, _| Err(Errno::EIO);
+    assert!(disk.discard(0, 512).is_err() && disk.zero(0, 512, true).is_err());
+}
