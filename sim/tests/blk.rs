@@ -480,6 +480,68 @@ fn limits_that_were_not_agreed_on_are_none() {
     }
 }
 
+/// Where queues stand.
+fn taken(rig: &mut Rig, queue: u16) -> u16 {
+    let state = rig.driver.query_queue(rig.device.device.get(), queue);
+    state.expect("query").avail_index.get()
+}
+
+#[test]
+fn flood_of_a_queue_does_not_starve_another() {
+    const FLOOD: u16 = 24;
+    let disk = MemoryDisk::new();
+    let mut rig = Rig::new(threaded(CardConfig::default(), &disk), 2, ring::RING_PACKED);
+    disk.close();
+    for _ in 0..FLOOD {
+        rig.send(0, (IN, 0), &[], SECTORS as usize * 512, 1);
+    }
+    rig.ring(0);
+    rig.driver.access.settle();
+    let before = taken(&mut rig, 0);
+    assert!((1..FLOOD / 2).contains(&before), "{before} are taken");
+    // It is taken although the first queue has far more to do, and carried out right after what had been taken then. Some
+    // more, since the disk may do a few things at a time.
+    let sent = rig.send(1, (IN, 0), &[], 512, 1);
+    rig.ring(1);
+    rig.driver.access.settle();
+    assert_eq!(taken(&mut rig, 1), 1);
+    disk.open_for(u32::from(before) + 4);
+    assert_eq!(rig.wait(&sent).status, OK);
+    assert!(taken(&mut rig, 0) < FLOOD, "nothing was left to wait for");
+    disk.open();
+    let mut answered = 0;
+    while answered < FLOOD {
+        let ring = &mut rig.queues[0];
+        assert!(rig.driver.access.wait_until(|_| ring.take_used().is_some()));
+        answered += 1;
+    }
+}
+
+#[test]
+fn few_requests_are_taken_that_take_the_disk_long() {
+    // Reads of a sector, as many as there are; flushes; zeros, of which each alone is as much as a queue may have.
+    for (header, out, room, most) in [
+        ((IN, 0), Vec::new(), 512, 24),
+        ((FLUSH, 0), Vec::new(), 0, 16),
+        ((WRITE_ZEROES, 0), range(0, 1 << 14), 0, 1),
+    ] {
+        let disk = Arc::new(MemoryDisk::sized(1 << 14, false));
+        let mut rig = Rig::new(
+            threaded(CardConfig::default(), &disk),
+            1,
+            ring::RING_PACKED | ring::INDIRECT_DESC,
+        );
+        disk.close();
+        for _ in 0..24 {
+            rig.send(0, header, &out, room, 0);
+        }
+        rig.ring(0);
+        rig.driver.access.settle();
+        assert_eq!(taken(&mut rig, 0), most, "{header:?}");
+        disk.open();
+    }
+}
+
 #[test]
 fn block_query_needs_a_block_device() {
     let mut rig = Rig::new(card(MemoryDisk::new()), 1, 0);

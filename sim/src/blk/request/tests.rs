@@ -162,3 +162,45 @@ fn name_needs_its_room() {
     name(3, &mut data);
     assert_eq!(&data, b"mooring-disk-3\0\0\0\0\0\0\0\0\0\0");
 }
+
+#[test]
+fn load_is_memory_and_what_takes_the_disk_long() {
+    let load = |operation: Operation, length: usize| {
+        let request = Request {
+            chain: Chain::default(),
+            operation,
+            data: vec![0; length],
+            status: Status::IoError,
+        };
+        request.load()
+    };
+    let ranges = |count: u64, length| {
+        let range = |at| Range {
+            offset: at * length,
+            length,
+            free: false,
+        };
+        (0..count).map(range).collect::<Vec<_>>()
+    };
+    let zero = |count, length| Operation::Zero {
+        ranges: ranges(count, length),
+        stable: false,
+    };
+    let write = |stable| Operation::Write { offset: 0, stable };
+    // Whatever it is, and what it holds.
+    let (least, slow) = (4096, 64 << 10);
+    assert_eq!(load(IO_ERROR, 0), least);
+    assert_eq!(load(Operation::Name, 20), least + 20);
+    assert_eq!(load(Operation::Read { offset: 0 }, 512), least + 512);
+    assert_eq!(load(write(false), 1 << 20), least + (1 << 20));
+    // What waits for the disk itself.
+    assert_eq!(load(write(true), 512), least + slow + 512);
+    assert_eq!(load(Operation::Flush, 0), least + slow);
+    assert_eq!(
+        load(Operation::Discard(ranges(16, 1 << 30)), 256),
+        least + 16 * slow + 256
+    );
+    // Zeros may have to be written, each of them.
+    assert_eq!(load(zero(1, 8 << 20), 16), least + slow + (8 << 20) + 16);
+    assert_eq!(load(zero(2, u64::MAX), 32), usize::MAX);
+}
