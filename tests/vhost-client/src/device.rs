@@ -16,7 +16,7 @@ use vhost::vdpa::VhostVdpa;
 use vhost::vhost_kern::vdpa::VhostKernVdpa;
 use vhost::vhost_kern::vhost_binding::{
     VHOST_BACKEND_F_IOTLB_ASID, VHOST_BACKEND_F_IOTLB_BATCH, VHOST_BACKEND_F_IOTLB_MSG_V2,
-    VHOST_VDPA_SET_GROUP_ASID,
+    VHOST_SET_VRING_BASE, VHOST_VDPA_SET_GROUP_ASID,
 };
 use vhost::vhost_kern::VhostKernFeatures;
 use vhost::VhostBackend;
@@ -180,11 +180,18 @@ impl Device {
         maximum.context("VHOST_VDPA_GET_VRING_NUM")
     }
 
-    /// Index in its available ring that a split queue goes on with.
-    pub fn position(&self, queue: usize) -> Result<u16> {
+    /// Where a queue stands: the index in its available ring that a split one goes on with, or the positions of a packed
+    /// one, as in [`Ring::base_of`](crate::ring::Ring::base_of).
+    pub fn position(&self, queue: usize) -> Result<u32> {
         let base = self.vdpa.get_vring_base(queue).map_err(errno);
-        let base = base.context("VHOST_GET_VRING_BASE")?;
-        u16::try_from(base).with_context(|| format!("queue {queue} stands at {base:#x}"))
+        base.context("VHOST_GET_VRING_BASE")
+    }
+
+    /// Sets where a queue goes on, in the terms of [`position`](Self::position). The crate's own function has 16 bits.
+    pub fn set_position(&self, queue: usize, position: u32) -> io::Result<()> {
+        // CAST: a device has far fewer queues.
+        let queue = queue as u32;
+        raw::vring_state(&self.file, VHOST_SET_VRING_BASE(), queue, position).map(drop)
     }
 
     /// Negotiates the features that a driver with two queues needs, up to FEATURES_OK.

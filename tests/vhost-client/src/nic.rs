@@ -120,18 +120,23 @@ impl<'a> Nic<'a> {
         Ok(nic)
     }
 
-    /// Goes on with rings and buffers as they are on `device`, which was reset and has mapped the same memory. `first` is
-    /// where each queue begins.
-    pub fn move_to(&mut self, device: &'a Device, first: [u16; 2]) -> Result<u8> {
-        device.negotiate()?;
-        self.receive.attach(device, first[RECEIVE])?;
-        self.transmit.attach(device, first[TRANSMIT])?;
+    /// Goes on with rings and buffers as they are on `device`, which was reset and has mapped the same memory. `positions`
+    /// is where each queue stood, as [`Device::position`] tells it.
+    pub fn move_to(&mut self, device: &'a Device, positions: [u32; 2]) -> Result<u8> {
+        device.negotiate_with(self.setup.format.features())?;
+        self.receive.attach(device, positions[RECEIVE])?;
+        self.transmit.attach(device, positions[TRANSMIT])?;
         device.set_config_call(&self.config_call)?;
         self.device = device;
         if !self.setup.late_enable {
             enable(device)?;
         }
         self.try_start()
+    }
+
+    /// Where the device stands in both rings, as memory shows it and [`Device::position`] tells it.
+    pub fn positions(&self) -> [u32; 2] {
+        [&self.receive, &self.transmit].map(|queue| queue.ring.position(self.memory))
     }
 
     /// Sets DRIVER_OK, without an opinion on what comes of it. Returns the status.

@@ -117,8 +117,12 @@ impl PackedRing {
 
     /// True if the device gave back a chain that we have not taken.
     pub fn has_used(&self, memory: &Memory) -> bool {
-        let flags = memory.observe(self.address(self.next_used) + 14);
-        let expected = if self.next_used & WRAP != 0 {
+        self.is_used(memory, self.next_used)
+    }
+
+    fn is_used(&self, memory: &Memory, position: u16) -> bool {
+        let flags = memory.observe(self.address(position) + 14);
+        let expected = if position & WRAP != 0 {
             AVAIL | USED
         } else {
             0
@@ -126,13 +130,33 @@ impl PackedRing {
         flags & (AVAIL | USED) == expected
     }
 
+    /// The buffer ID in a descriptor that the device gave back, and the bytes that it wrote.
+    fn used_chain(&self, memory: &Memory, position: u16) -> (u16, u32) {
+        let mut bytes = [0; 6];
+        memory.read(self.address(position) + 8, &mut bytes);
+        let length = u32::from_le_bytes(bytes[0..4].try_into().expect("four bytes"));
+        let id = u16::from_le_bytes(bytes[4..6].try_into().expect("two bytes"));
+        (id, length)
+    }
+
+    /// The position behind all chains that the device gave back, those included that we have not taken.
+    pub fn used_until(&self, memory: &Memory) -> u16 {
+        let mut position = self.next_used;
+        for _ in 0..self.outstanding() {
+            let (id, _) = self.used_chain(memory, position);
+            let count = self.lengths.get(usize::from(id)).copied().flatten();
+            let Some(count) = count.filter(|_| self.is_used(memory, position)) else {
+                break;
+            };
+            position = self.after(position, count);
+        }
+        position
+    }
+
     /// Takes the next chain that the device gave back: its ID and the bytes that the device wrote. Nothing if the device
     /// doesn't hold that chain.
     pub fn take_used(&mut self, memory: &Memory) -> (u16, Option<u32>) {
-        let mut bytes = [0; 6];
-        memory.read(self.address(self.next_used) + 8, &mut bytes);
-        let length = u32::from_le_bytes(bytes[0..4].try_into().expect("four bytes"));
-        let id = u16::from_le_bytes(bytes[4..6].try_into().expect("two bytes"));
+        let (id, length) = self.used_chain(memory, self.next_used);
         let Some(count) = self.lengths.get_mut(usize::from(id)).and_then(Option::take) else {
             return (id, None);
         };
@@ -190,6 +214,7 @@ mod tests {
                 let id = round % 4;
                 ring.add(&memory, id, &vec![buffer; count], 0);
                 assert!(!ring.has_used(&memory) && ring.room() == 4 - count);
+                assert_eq!(ring.used_until(&memory), device);
                 // The device's part: length and ID, then the flags, all in the first descriptor.
                 let at = ring.address(device);
                 let flags = memory.observe(at + 14);
@@ -198,6 +223,7 @@ mod tests {
                 memory.write(at + 8, &u32::from(round).to_le_bytes());
                 memory.write(at + 12, &id.to_le_bytes());
                 memory.publish(at + 14, if avail { AVAIL | USED } else { 0 });
+                assert_eq!(ring.used_until(&memory), ring.after(device, count as u16));
                 device = ring.after(device, count as u16);
                 assert!(ring.has_used(&memory));
                 assert_eq!(ring.take_used(&memory), (id, Some(round.into())));

@@ -6,11 +6,9 @@ use crate::device::{errno, Device};
 use crate::events::{self, Doorbell};
 use crate::memory::Memory;
 use crate::nic::Setup;
-use crate::raw;
 use crate::ring::{Ring, MAX_ENTRIES, RING_SIZE};
 use anyhow::{Context, Result};
 use std::cell::Cell;
-use vhost::vhost_kern::vhost_binding::VHOST_SET_VRING_BASE;
 use vhost::{VhostBackend, VringConfigData};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -56,17 +54,17 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Goes on with ring and buffers as they are on another device, or on the same after a reset, from index `first` of
-    /// a split ring.
+    /// Goes on with ring and buffers as they are on another device, or on the same after a reset, from where a queue
+    /// stood as [`Device::position`] tells it.
     /// The events that the queue is kicked by are new; those of the device that it was on are that device's alone.
-    pub fn attach(&mut self, device: &Device, first: u16) -> Result<()> {
+    pub fn attach(&mut self, device: &Device, position: u32) -> Result<()> {
         let maximum = device.ring_maximum()?;
         self.kick = events::event()?;
         if self.doorbell.is_some() {
             let doorbell = Doorbell::map(&device.file, self.index as u32);
             self.doorbell = Some(doorbell.context("mapping a doorbell page")?);
         }
-        self.configure(device, maximum, u32::from(first))
+        self.configure(device, maximum, position)
     }
 
     fn configure(&self, device: &Device, maximum: u16, base: u32) -> Result<()> {
@@ -86,14 +84,9 @@ impl Queue {
         vdpa.set_vring_addr(self.index, &addresses)
             .map_err(errno)
             .context("VHOST_SET_VRING_ADDR")?;
-        // The crate's own function has 16 bits, and packed rings have 32.
-        raw::vring_state(
-            &device.file,
-            VHOST_SET_VRING_BASE(),
-            self.index as u32,
-            base,
-        )
-        .context("VHOST_SET_VRING_BASE")?;
+        device
+            .set_position(self.index, base)
+            .context("VHOST_SET_VRING_BASE")?;
         vdpa.set_vring_call(self.index, &self.call)
             .map_err(errno)
             .context("VHOST_SET_VRING_CALL")?;

@@ -105,7 +105,9 @@ impl Ring {
         self.base + 2 * PART
     }
 
-    /// What `VHOST_SET_VRING_BASE` takes for a ring that begins at `first`.
+    /// What `VHOST_SET_VRING_BASE` takes for a ring that begins at `first`, an index of a split ring or a position of a
+    /// packed one. Of a packed ring it has two positions: where the next chain is looked for, and above where the next one
+    /// is given back.
     pub fn base_of(format: Format, first: u16) -> u32 {
         let used = if format.packed {
             u32::from(first) << 16
@@ -127,9 +129,14 @@ impl Ring {
         }
     }
 
-    /// Index in the used ring that the device uses next, as it has published it.
-    pub fn used_index(&self, memory: &Memory) -> u16 {
-        memory.observe(self.used() + 2)
+    /// Where the device stands if it holds no chain but those that it has not begun, as memory shows it and
+    /// `VHOST_GET_VRING_BASE` tells it.
+    pub fn position(&self, memory: &Memory) -> u32 {
+        let first = match &self.packed {
+            Some(packed) => packed.used_until(memory),
+            None => memory.observe(self.used() + 2),
+        };
+        Self::base_of(self.format, first)
     }
 
     /// Chains that the device holds.

@@ -16,6 +16,11 @@ test_suspended_device_stands_still_and_goes_on() {
     client suspend v0
 }
 
+test_suspended_device_with_packed_rings_stands_still_and_goes_on() {
+    ensure v0 "$LOOP"
+    client suspend v0 --packed
+}
+
 test_queues_move_between_devices_in_a_loop() {
     ensure v0 "$LOOP"
     ensure v1 "$LOOP2"
@@ -34,6 +39,19 @@ test_queues_move_with_small_rings() {
     client migrate v0 --to v1 --entries 16
 }
 
+# Frames of one and of two descriptors: the rings are left at each of their places, in rounds of both wrap counters.
+test_packed_rings_move() {
+    ensure v0 "$LOOP"
+    ensure v1 "$LOOP2"
+    client migrate v0 --to v1 --packed --entries 16
+}
+
+test_packed_rings_with_tables_and_an_event_index_move_without_suspend() {
+    ensure v0 "$LOOP"
+    ensure v1 "$LOOP2"
+    client migrate v0 --to v1 --packed --event-index --indirect --stop
+}
+
 # Both devices and the one that they talk to are on one card, so it has to translate.
 test_nothing_is_lost_or_repeated_in_many_moves() {
     translates || return 0
@@ -41,6 +59,14 @@ test_nothing_is_lost_or_repeated_in_many_moves() {
     ensure to "$NETWORK"
     ensure peer "$NETWORK"
     client migrate from --to to --peer peer --moves 40
+}
+
+test_nothing_is_lost_or_repeated_in_many_moves_of_packed_rings() {
+    translates || return 0
+    ensure from "$NETWORK"
+    ensure to "$NETWORK"
+    ensure peer "$NETWORK"
+    client migrate from --to to --peer peer --moves 40 --packed
 }
 
 # The network may have learned meanwhile that the device is elsewhere.

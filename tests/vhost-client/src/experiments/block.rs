@@ -149,14 +149,12 @@ impl Options {
             all.filter(|status| *status != NO_STATUS).count()
         };
         let before = answered(disk);
-        if !self.format.packed {
-            let ring = &disk.queues.first().context("no queue")?.ring;
-            report.check_same(
-                "requests that a suspended queue has taken are answered",
-                device.position(0)?,
-                ring.used_index(disk.memory),
-            );
-        }
+        let ring = &disk.queues.first().context("no queue")?.ring;
+        report.check_same(
+            "requests that a suspended queue has taken are answered",
+            device.position(0)?,
+            ring.position(disk.memory),
+        );
         std::thread::sleep(std::time::Duration::from_millis(20));
         report.check_same("a suspended device answers nothing", answered(disk), before);
         device.resume().context("resuming")?;

@@ -3,9 +3,10 @@
 use super::{driver_memory, open, setup};
 use crate::card::Statistics;
 use crate::device::{Device, STATUS_DRIVER_OK, STATUS_FAILED, STATUS_NEEDS_RESET};
-use crate::memory::Memory;
-use crate::nic::{Nic, RECEIVE, TRANSMIT};
+use crate::format::Format;
+use crate::nic::{Nic, Setup, RECEIVE, TRANSMIT};
 use crate::output::Report;
+use crate::ring::Ring;
 use crate::traffic::{Frames, Traffic};
 use crate::Common;
 use anyhow::{ensure, Context, Result};
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
+    #[command(flatten)]
+    format: Format,
     /// The device to move to, already on vhost_vdpa
     #[arg(long, value_name = "DEVICE")]
     to: String,
@@ -67,11 +70,16 @@ impl Options {
         }
         let before = counters(common, &devices)?;
 
-        let mut mover = Nic::start(&devices[0], &memory, setup(common), common.limit())?;
+        let setup = Setup {
+            format: self.format,
+            first: Ring::first(self.format, 0),
+            ..setup(common)
+        };
+        let mut mover = Nic::start(&devices[0], &memory, setup, common.limit())?;
         let mut peer = match &peer {
             Some(device) => {
                 device.map(&peer_memory, 0, true)?;
-                let mut nic = Nic::start(device, &peer_memory, setup(common), common.limit())?;
+                let mut nic = Nic::start(device, &peer_memory, setup, common.limit())?;
                 let back = Flow {
                     frames: nic.new_run(),
                     traffic: Traffic {
@@ -103,7 +111,7 @@ impl Options {
                 }
             }
             let to = &devices[(step as usize + 1) % 2];
-            self.carry_over(report, &mut mover, &memory, to, step)?;
+            self.carry_over(report, &mut mover, to, step)?;
         }
         self.settle(&mut mover, &mut peer, &mut out)?;
         self.judge(report, &mover, &out, peer.as_ref(), waiting);
@@ -185,7 +193,6 @@ impl Options {
         &self,
         report: &mut Report,
         mover: &mut Nic<'a>,
-        memory: &'a Memory,
         to: &'a Device,
         step: u32,
     ) -> Result<()> {
@@ -197,25 +204,19 @@ impl Options {
         } else {
             from.suspend().context("VHOST_VDPA_SUSPEND")?;
         }
-        let used = |mover: &Nic| {
-            [
-                mover.receive.ring.used_index(memory),
-                mover.transmit.ring.used_index(memory),
-            ]
-        };
-        let first = [from.position(RECEIVE)?, from.position(TRANSMIT)?];
-        let stands = used(mover);
+        let told = [from.position(RECEIVE)?, from.position(TRANSMIT)?];
+        let stands = mover.positions();
         std::thread::sleep(QUIET);
-        let later = used(mover);
-        if stands != later || stands != first {
+        let later = mover.positions();
+        if stands != later || stands != told {
             report.check(
                 format!("the rings stand still and where the device says, move {step}"),
                 false,
-                format!("told {first:?}, used indices {stands:?}, then {later:?}"),
+                format!("told {told:x?}, the rings stand at {stands:x?}, then at {later:x?}"),
             );
         }
         from.reset()?;
-        let status = mover.move_to(to, first)?;
+        let status = mover.move_to(to, told)?;
         ensure!(
             status & STATUS_DRIVER_OK != 0 && status & (STATUS_FAILED | STATUS_NEEDS_RESET) == 0,
             "{} did not start after move {step}: its status is {status:#x}",

@@ -2,22 +2,25 @@
 
 use super::{check_recovery, check_traffic, driver_memory, open, setup};
 use crate::device::{errno, Device, STATUS_DRIVER_OK, STATUS_NEEDS_RESET};
+use crate::format::Format;
 use crate::memory::Memory;
-use crate::nic::{Nic, RECEIVE, TRANSMIT};
+use crate::nic::{Nic, Setup, RECEIVE, TRANSMIT};
 use crate::output::Report;
+use crate::ring::Ring;
 use crate::traffic::Traffic;
 use crate::Common;
 use anyhow::{Context, Result};
 use clap::Args;
 use std::time::{Duration, Instant};
 use vhost::vhost_kern::VhostKernFeatures;
-use vhost::VhostBackend;
 
 /// Suspend and resume the device: before its start, twice, with frames in its rings, and with queues switched meanwhile
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
     pub common: Common,
+    #[command(flatten)]
+    format: Format,
 }
 
 /// Frames that are sent to a device that is suspended.
@@ -50,7 +53,12 @@ impl Options {
         // vhost answers by itself for a device that isn't started.
         device.suspend().context("suspending before the start")?;
         device.resume().context("resuming before the start")?;
-        let mut nic = Nic::start(&device, &memory, setup(common), common.limit())?;
+        let setup = Setup {
+            format: self.format,
+            first: Ring::first(self.format, 0),
+            ..setup(common)
+        };
+        let mut nic = Nic::start(&device, &memory, setup, common.limit())?;
         let traffic = nic.loopback(32)?;
         check_traffic(report, "frames flow before all this", &traffic, 32);
         self.check_running(report, &device, &nic)?;
@@ -74,13 +82,13 @@ impl Options {
         let position = device.position(TRANSMIT)?;
         report.check(
             "setting the position of a running queue is refused",
-            device.vdpa.set_vring_base(TRANSMIT, position).is_err(),
+            device.set_position(TRANSMIT, position).is_err(),
             "it was taken",
         );
         report.check_same(
             "a running queue tells where it stands",
             position,
-            nic.transmit.ring.used_index(nic.memory),
+            nic.transmit.ring.position(nic.memory),
         );
         Ok(())
     }
@@ -113,20 +121,16 @@ impl Options {
         if switch {
             for index in [RECEIVE, TRANSMIT] {
                 device.enable(index, false)?;
-                let base = device.vdpa.set_vring_base(index, first[index]);
-                base.map_err(errno)
+                device
+                    .set_position(index, first[index])
                     .with_context(|| format!("setting where queue {index} goes on"))?;
                 device.enable(index, true)?;
             }
         }
         std::thread::sleep(QUIET);
-        let stands = [
-            nic.receive.ring.used_index(memory),
-            nic.transmit.ring.used_index(memory),
-        ];
         report.check_same(
             format!("a suspended device uses nothing, {when}"),
-            stands,
+            nic.positions(),
             first,
         );
         let status = device.status()?;
