@@ -12,7 +12,8 @@
 //!   of which there was an event.
 //!
 //! - `link`: `up` or `down`, as the owner of a network device sees it. Writing `down` takes the link down, `up` lets it come
-//!   up if the card's uplink has a carrier; the owner learns of both.
+//!   up if the card's uplink has a carrier; the owner learns of both. Writing `announce` has the owner asked to tell the network
+//!   where it is.
 //!
 //! Reading any of them is no IOMMU command, and changes nothing.
 
@@ -107,12 +108,12 @@ impl fmt::Display for Link {
 
 impl Setting for Link {
     fn set(&self, text: &[u8]) -> Result {
-        let up = match text.trim_ascii() {
-            b"up" => true,
-            b"down" => false,
-            _ => return Err(EINVAL),
-        };
-        Ok(self.0.set_link(up)?)
+        match text.trim_ascii() {
+            b"up" => Ok(self.0.set_link(true)?),
+            b"down" => Ok(self.0.set_link(false)?),
+            b"announce" => self.0.request_announcement(),
+            _ => Err(EINVAL),
+        }
     }
 }
 

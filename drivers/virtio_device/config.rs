@@ -114,6 +114,11 @@ impl VirtioDevice {
         self.changing.lock().status & VIRTIO_NET_S_LINK_UP != 0
     }
 
+    /// Whether the owner of a device that runs has agreed to announce itself.
+    pub(super) fn may_announce(&self) -> bool {
+        self.changing.lock().may_announce
+    }
+
     /// Notes what the owner has agreed on, or with 0 that there is none any more. Before the card can tell anything about it.
     pub(super) fn agreed(&self, features: u64) {
         const ANSWERED: u64 = 1 << VIRTIO_NET_F_GUEST_ANNOUNCE | 1 << VIRTIO_NET_F_CTRL_VQ;

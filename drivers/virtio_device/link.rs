@@ -40,6 +40,24 @@ impl VirtioDevice {
         Ok(())
     }
 
+    /// Has the owner asked to announce where the device is, as whoever has changed the network may want.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` if the owner has not agreed to do that, or does not run the device; `ENETDOWN` if the link is down; else
+    /// what the command fails with.
+    pub(crate) fn request_announcement(&self) -> Result {
+        if !self.may_announce() {
+            return Err(EOPNOTSUPP);
+        }
+        if !self.is_link_up() {
+            return Err(ENETDOWN);
+        }
+        commands::net_announce(&self.card, self.number)?;
+        self.card.take_events();
+        Ok(())
+    }
+
     /// Has the owner asked to announce where the device is, if it has agreed to do that: what is at the other end of the wire may
     /// have learned that it is elsewhere, while it stood still.
     ///

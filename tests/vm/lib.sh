@@ -255,6 +255,9 @@ has_space() {
 # statistic NAME COUNTER prints a counter of a device.
 statistic() { sed -n "s/^$2=//p" "$DEBUGFS/$1/statistics"; }
 
+# counter NAME QUEUE COUNTER prints a counter of a queue, as vstats has it.
+counter() { vdpa dev vstats show "$1" qidx "$2" | sed -n "s/.* $3 \([0-9]*\).*/\1/p"; }
+
 # client EXPERIMENT DEVICE [OPTION...] runs an experiment; its result is the test's if it fails.
 client() { timeout "$(limit 120)" mooring-vhost-client "$@" --timeout "$(limit 20)"; }
 

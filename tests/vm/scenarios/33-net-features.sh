@@ -10,15 +10,16 @@ offloads() { [ "$IOMMU" != explicit ]; }
 # features makes the two devices and their namespaces, unless they are there. They have a control queue. The host has not chosen
 # the address of the first one, so that its driver may. $MAC is what the card has chosen.
 features() {
-    [ -e /run/netns/right ] || make_features
+    [ -e /run/netns/right ] || make_features max_vqp 2
     MAC=$(vdpa dev config show feat0 | sed -n 's/.* mac \([0-9a-f:]*\) .*/\1/p')
 }
 
+# make_features ATTRIBUTE... makes them with these attributes.
 make_features() {
     clean_up
     modprobe 8021q
-    add feat0 "$NETWORK" max_vqp 2
-    add feat1 "$NETWORK2" max_vqp 2 mac 02:00:00:00:33:01
+    add feat0 "$NETWORK" "$@"
+    add feat1 "$NETWORK2" "$@" mac 02:00:00:00:33:01
     bind feat0 virtio_vdpa
     bind feat1 virtio_vdpa
     interface_in feat0 left 10.33.0.1/24
@@ -144,6 +145,32 @@ test_a_link_that_goes_down_and_up_is_seen() {
     same "stopped queues" "$(statistic feat0 queue_errors)" 0
 }
 
+asked_for_nothing() { shows feat0 "link_announce false"; }
+
+test_the_driver_announces_its_device_when_it_is_asked_to() {
+    features
+    # Others learn by it where the address is, which they had wrong.
+    ip -n right neigh replace 10.33.0.1 lladdr 02:00:00:00:33:99 dev eth0 nud stale
+    for round in 1 2; do
+        sent=$(statistic feat0 tx_frames) answered=$(counter feat0 4 kicks)
+        echo announce >"$DEBUGFS/feat0/link"
+        # virtio_net acknowledges by a command, on the queue behind those of two pairs.
+        within 10 asked_for_nothing
+        [ "$(counter feat0 4 kicks)" -gt "$answered" ] || fail "round $round: there was no command"
+        [ "$(statistic feat0 tx_frames)" -gt "$sent" ] || fail "round $round: nothing was announced"
+    done
+    within 10 knows_address "$MAC"
+    reach
+    # Nobody can be asked without an owner, or who is cut off.
+    echo down >"$DEBUGFS/feat0/link"
+    refused "is down" sh -c "echo announce >$DEBUGFS/feat0/link"
+    echo up >"$DEBUGFS/feat0/link"
+    within 10 carrier 1
+    reach
+}
+
+knows_address() { ip -n right neigh show 10.33.0.1 | grep -q "$1"; }
+
 # stream sends two megabytes from left to right: so many that the few small frames beside them hardly count, however long it takes.
 stream() {
     ip netns exec right iperf3 -s -1 -D --logfile "$WORK/iperf-server"
@@ -193,6 +220,33 @@ test_streams_are_right_with_and_without_offloads() {
     ip netns exec left ethtool -K eth0 tx on
     reach
     same "stopped queues" "$(statistic feat0 queue_errors)$(statistic feat1 queue_errors)" 00
+}
+
+test_one_queue_pair_can_have_a_control_queue() {
+    clean_up
+    # CTRL_VQ and its commands for MAC address, receive modes and VLANs, beside what each device has: no MQ.
+    make_features max_vqp 1 device_features 0x300bf0028
+    contains "the device" "$(vdpa dev show feat0)" "max_vqs 3"
+    reach
+    ip -n left link set eth0 address 02:00:00:00:33:77
+    within 10 shows feat0 "mac 02:00:00:00:33:77"
+    ip -n right neigh flush dev eth0
+    reach
+    ip -n right neigh replace 10.33.0.9 lladdr 02:00:00:00:33:99 dev eth0
+    few "frames for a stranger" "$(heard call 10.33.0.9)"
+    ip -n left link set eth0 promisc on
+    [ "$(heard call 10.33.0.9)" -ge 5 ] || fail "promiscuous, and hears nothing"
+    ip -n left link set eth0 promisc off
+    ip -n right link add link eth0 name vlan7 type vlan id 7
+    ip -n right addr add 10.33.7.2/24 dev vlan7
+    ip -n right link set vlan7 up
+    ip -n right neigh replace 10.33.7.1 lladdr 02:00:00:00:33:77 dev vlan7
+    few "frames of a VLAN that nobody uses" "$(heard call 10.33.7.1)"
+    ip -n left link add link eth0 name vlan7 type vlan id 7
+    ip -n left addr add 10.33.7.1/24 dev vlan7
+    ip -n left link set vlan7 up
+    reach 10.33.7.2
+    same "stopped queues" "$(statistic feat0 queue_errors)" 0
 }
 
 test_who_offers_less_gets_frames_for_the_wire() {
