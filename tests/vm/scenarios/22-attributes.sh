@@ -94,9 +94,6 @@ test_new_mac_address_is_seen_by_the_next_driver() {
     vdpa dev del v0
 }
 
-# counter NAME QUEUE COUNTER prints a counter of a queue, as vstats has it.
-counter() { vdpa dev vstats show "$1" qidx "$2" | sed -n "s/.* $3 \([0-9]*\).*/\1/p"; }
-
 test_queues_have_counters() {
     clean_up
     add v0 "$LOOP"
@@ -114,6 +111,26 @@ test_queues_have_counters() {
     same "bytes of the queue and of the device" "$(counter v0 1 bytes)" "$(statistic v0 tx_bytes)"
     refused "queue 2 does not exist: the device has 2 queues" vdpa dev vstats show v0 qidx 2
     refused "" vdpa dev vstats show v0 qidx 65535
+    release
+    vdpa dev del v0
+}
+
+has_dropped() { [ "$(counter "$1" 0 drops)" = "$2" ]; }
+
+test_frames_that_find_no_buffer_are_counted() {
+    clean_up
+    add v0 "$LOOP"
+    bind v0 vhost_vdpa
+    hold v0 --deaf
+    same "drops before" "$(counter v0 0 drops)" 0
+    echo lost >&9
+    within 10 grep -q '^lost: 16 sent' "$WORK/hold-output"
+    # The last ones may be on their way round.
+    within 10 has_dropped v0 16
+    same "packets of queue 0" "$(counter v0 0 packets)" 0
+    same "packets of queue 1" "$(counter v0 1 packets)" 16
+    same "drops of queue 1" "$(counter v0 1 drops)" 0
+    same "drops of the device" "$(statistic v0 rx_dropped)" 16
     release
     vdpa dev del v0
 }
@@ -140,6 +157,61 @@ test_refused_accesses_are_counted_for_the_queue() {
 vector_of() {
     # shellcheck disable=SC2012 # numbers
     ls "/sys/bus/pci/devices/${LOOP#pci/}/msi_irqs" | sort -n | sed -n "$(($1 + 2))p"
+}
+
+TRACING=/sys/kernel/tracing
+
+# watch_producers notes from now on which interrupts vhost offers to hand to a guest; producers prints their numbers.
+watch_producers() {
+    echo 'p:mooring/producer irq_bypass_register_producer irq=$arg3:s32' >$TRACING/kprobe_events
+    echo >$TRACING/trace
+    echo 1 >$TRACING/events/mooring/producer/enable
+}
+
+producers() { sed -n 's/.* irq=\(-*[0-9]*\).*/\1/p' $TRACING/trace | tr '\n' ' '; }
+
+watch_no_producers() {
+    echo 0 >$TRACING/events/mooring/producer/enable
+    echo >$TRACING/kprobe_events
+}
+
+# taken IRQ prints how many interrupts of this number processors have taken.
+taken() { awk -v irq="$1:" '$1 == irq { for (i = 2; $i ~ /^[0-9]+$/; i++) sum += $i; print sum }' /proc/interrupts; }
+
+test_each_queue_has_an_interrupt_that_can_be_handed_to_a_guest() {
+    mount -t tracefs none $TRACING || return 0
+    # Kernels with checkers are made without probes.
+    [ -e $TRACING/kprobe_events ] || return 0
+    clean_up
+    watch_producers
+    add v0 "$LOOP"
+    bind v0 vhost_vdpa
+    first=$(vector_of 0) second=$(vector_of 1)
+    before="$(taken "$first") $(taken "$second") $(taken "$(vector_of 2)")"
+    # Nothing is handed on before the device has started.
+    hold v0 --idle
+    same "interrupts of a device that was only opened" "$(producers)" ""
+    release
+    hold v0 --frames 24
+    same "interrupts that are handed on" "$(producers)" "$first $second "
+    after="$(taken "$first") $(taken "$second") $(taken "$(vector_of 2)")"
+    release
+    # Both queues were used, and the next one's interrupt is another.
+    [ "${before%% *}" -lt "${after%% *}" ] || fail "interrupts of queue 0: $before, then $after"
+    before=${before#* } after=${after#* }
+    [ "${before% *}" -lt "${after% *}" ] || fail "interrupts of queue 1: $before, then $after"
+    same "interrupts of queue 2" "${after#* }" "${before#* }"
+    vdpa dev del v0
+    # A card with one vector has none to hand on.
+    echo >$TRACING/trace
+    add poor "$POOR"
+    bind poor vhost_vdpa
+    hold poor --frames 24
+    same "interrupts that are shared and handed on" "$(producers)" ""
+    release
+    vdpa dev del poor
+    watch_no_producers
+    umount $TRACING
 }
 
 test_interrupts_go_where_their_driver_wants_them() {

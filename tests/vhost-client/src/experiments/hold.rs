@@ -4,11 +4,11 @@ use super::fault::send;
 use super::{check_traffic, driver_memory, setup};
 use crate::device::Device;
 use crate::memory::Memory;
-use crate::nic::{Nic, AREA_SIZE};
+use crate::nic::{Nic, Setup, AREA_SIZE};
 use crate::output::Report;
 use crate::ring::Buffer;
 use crate::{events, Common};
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use clap::Args;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Open the device, start it, and hold it until standard input ends or the time is over
 ///
-/// Prints the line "ready" once the device runs. A line of standard input that says reset, busy-reset, frames, suspend, fault
-/// or load has it do that, and answer with a line.
+/// Prints the line "ready" once the device runs. A line of standard input that says reset, busy-reset, frames, lost, suspend,
+/// fault or load has it do that, and answer with a line.
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -31,6 +31,9 @@ pub struct Options {
     /// Frames to send around before holding it; 0 for a device that isn't in a loop
     #[arg(long, value_name = "N", default_value_t = 8)]
     frames: u32,
+    /// Offer no receive buffers, and send no frames around
+    #[arg(long)]
+    deaf: bool,
     /// Acknowledge IOTLB_PERSIST
     #[arg(long)]
     persist: bool,
@@ -54,6 +57,8 @@ enum Step {
     BusyReset,
     /// Start it again, if it was reset, or resume it, if it was suspended, and send frames around: "frames: 16 of 16".
     Frames,
+    /// Send frames and take none: "lost: 16 sent".
+    Lost,
     /// Ask for a suspend: "suspend: EOPNOTSUPP", "suspend: ok" or the error's number.
     Suspend,
     /// Have the device read where nothing is mapped: "fault: status 0x4f".
@@ -68,6 +73,7 @@ impl Step {
             "reset" => Some(Self::Reset),
             "busy-reset" => Some(Self::BusyReset),
             "frames" => Some(Self::Frames),
+            "lost" => Some(Self::Lost),
             "suspend" => Some(Self::Suspend),
             "fault" => Some(Self::Fault),
             "load" => Some(Self::Load),
@@ -103,15 +109,19 @@ impl Options {
             return holder.wait(self.seconds);
         }
         device.map(&memory, 0, true)?;
+        let setup = Setup {
+            fill: !self.deaf,
+            ..setup(common)
+        };
         let mut nic = if self.allow_trouble {
             // It may come before the status is read.
-            let nic = Nic::prepare(&device, &memory, setup(common), common.limit())?;
+            let nic = Nic::prepare(&device, &memory, setup, common.limit())?;
             nic.try_start()?;
             nic
         } else {
-            Nic::start(&device, &memory, setup(common), common.limit())?
+            Nic::start(&device, &memory, setup, common.limit())?
         };
-        if self.frames > 0 {
+        if self.frames > 0 && !self.deaf {
             let traffic = nic.loopback(self.frames)?;
             check_traffic(report, "frames came back", &traffic, self.frames);
         }
@@ -160,6 +170,7 @@ impl Holder<'_> {
                 Ok(format!("status {:#x}", self.device.status()?))
             }
             Step::Frames => self.frames(),
+            Step::Lost => self.lost(),
             Step::Load => {
                 self.loaded = true;
                 self.frames()
@@ -204,6 +215,24 @@ impl Holder<'_> {
         };
         let traffic = nic.loopback(16)?;
         Ok(format!("{} of 16", traffic.received))
+    }
+
+    /// Sends frames, and waits until the device has taken them.
+    fn lost(&mut self) -> Result<String> {
+        let nic = self.nic.as_mut().context("the device is only open")?;
+        let frames = nic.new_run();
+        for sequence in 0..16 {
+            ensure!(nic.queue_frame(&frames.make(sequence))?, "the ring is full");
+        }
+        nic.transmit.kick(self.memory)?;
+        let end = Instant::now() + self.common.limit();
+        while nic.transmit.ring.outstanding() > 0 {
+            ensure!(Instant::now() < end, "frames stand still");
+            if nic.transmit.ring.take_used(self.memory)?.is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok("16 sent".to_string())
     }
 
     fn answer(&mut self, word: &str) -> Result<String> {
