@@ -234,10 +234,7 @@ impl Disks {
 
     /// A request that has been carried out, if there is one.
     pub fn finished(&mut self) -> Option<Finished> {
-        let job = self
-            .done
-            .pop_front()
-            .or_else(|| self.executor.finished())?;
+        let job = self.done.pop_front().or_else(|| self.executor.finished())?;
         let drive = self.drives.get_mut(usize::from(job.disk_number));
         let go_on = drive.map(|drive| {
             drive.load = drive.load.saturating_sub(job.load);

@@ -366,7 +366,7 @@ impl Card {
             let Some(command) = command else {
                 break;
             };
-            self.waiting = waited.or_else(|| self.to_wait(&command));
+            self.waiting = waited.or_else(|| self.hold_back(&command));
             if self
                 .waiting
                 .as_ref()
@@ -409,7 +409,7 @@ impl Card {
     /// since it tells how far the queue has come. All else on the card goes on meanwhile. No more requests are taken from the
     /// ring, so that there is an end; and if the disk doesn't come to one, the queue stops without their answers, because who
     /// waits for the command takes a card that doesn't complete it for dead.
-    fn to_wait(&mut self, command: &Command) -> Option<Waiting> {
+    fn hold_back(&mut self, command: &Command) -> Option<Waiting> {
         let queue = self.firmware.queue_to_disable(command)?;
         self.blocks.disks.hold(queue);
         Some(Waiting {

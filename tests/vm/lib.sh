@@ -185,6 +185,14 @@ unload_bus_driver() {
     rmmod "$1"
 }
 
+# take_pieces COUNT has vhost take so many pieces of memory in an address space; without a COUNT, as many as it takes by itself,
+# 2048. A piece is what is contiguous in the machine's memory, so it can be a page.
+take_pieces() {
+    clean_up
+    unload_bus_driver vhost_vdpa
+    modprobe vhost_vdpa ${1:+max_iotlb_entries="$1"}
+}
+
 # add NAME HANDLE [ATTRIBUTE...] adds a device.
 add() {
     name=$1 handle=$2

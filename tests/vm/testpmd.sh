@@ -9,6 +9,8 @@
 # begin_testpmd starts it with two ports, and with descriptor 8 for what a person would type.
 begin_testpmd() {
     mount_drivers
+    # Its 64 MiB are 16384 pages, which may lie anywhere.
+    take_pieces 20000
     : >"$WORK/card"
     ensure d0 "$NETWORK" mac 02:00:00:00:33:00
     ensure d1 "$NETWORK2" mac 02:00:00:00:33:01
@@ -79,4 +81,5 @@ end_testpmd() {
         # The program has closed the device.
         has_space $device 0 "$DEFAULT_MODE"
     done
+    take_pieces
 }

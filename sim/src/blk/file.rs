@@ -67,6 +67,9 @@ impl FromStr for DiskOptions {
     }
 }
 
+/// The system call, or what a test has in its place.
+type Fallocate = fn(&File, FallocateFlags, i64, i64) -> nix::Result<()>;
+
 /// A disk in a file. It is locked against another model that would write to it.
 pub struct FileDisk {
     file: Flock<File>,
@@ -79,7 +82,7 @@ pub struct FileDisk {
     /// Whether a sync has failed, so that nobody knows what is on stable storage.
     lost: AtomicBool,
     /// The system call, so that a test can be a file system without it.
-    fallocate: fn(&File, FallocateFlags, i64, i64) -> nix::Result<()>,
+    fallocate: Fallocate,
 }
 
 impl FileDisk {

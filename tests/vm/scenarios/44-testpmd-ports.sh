@@ -1,10 +1,9 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-# Kernels: long
+# Kernels: stock
+# Cards: identity
 #
-# DPDK's testpmd closes a port of its two and attaches it anew; else as 39-testpmd.sh. Only in `make test-long`: the second
-# testpmd of a machine was seen to fail at its start, at times, because vhost could not pin its memory (it says EFAULT, whatever
-# the reason).
+# DPDK's testpmd closes a port of its two and attaches it anew; else as 39-testpmd.sh.
 
 # shellcheck source=tests/vm/testpmd.sh
 . /tests/testpmd.sh

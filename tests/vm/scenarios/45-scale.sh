@@ -18,15 +18,8 @@ esac
 # each 4 KiB by a message.
 translates || WIDTH="--bits 48 --largest 8M" NARROW_WIDTH="--bits 40 --largest 8M"
 
-# raise has vhost take as many pieces of memory as these tests have; it takes 2048 by itself.
-raise() {
-    clean_up
-    unload_bus_driver vhost_vdpa
-    modprobe vhost_vdpa max_iotlb_entries=70000
-}
-
 test_all_extents_of_the_card_in_one_space() {
-    raise
+    take_pieces 70000
     ensure s0 "$LOOP"
     if ! translates; then
         # There are none: more pieces than vhost itself usually takes find room, all in the platform's IOMMU.
@@ -44,7 +37,7 @@ test_all_extents_of_the_card_in_one_space() {
 }
 
 test_ranges_at_both_ends_of_64_bits_and_of_all_sizes() {
-    raise
+    take_pieces 70000
     echo 1 >/proc/sys/vm/nr_hugepages
     ensure s0 "$LOOP"
     # shellcheck disable=SC2086 # words
@@ -61,9 +54,7 @@ test_ranges_at_both_ends_of_a_card_with_39_bits() {
 }
 
 test_vhost_is_as_it_was() {
-    clean_up
+    take_pieces
     echo 0 >/proc/sys/vm/nr_hugepages
-    unload_bus_driver vhost_vdpa
-    modprobe vhost_vdpa
     same "pieces that vhost takes" "$(cat /sys/module/vhost_vdpa/parameters/max_iotlb_entries)" 2048
 }

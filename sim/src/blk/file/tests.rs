@@ -138,7 +138,7 @@ fn no_flush_succeeds_after_one_that_failed() {
 
 #[test]
 fn what_the_file_system_cannot_do_is_done_without() {
-    let unable: [fn(&File, FallocateFlags, i64, i64) -> nix::Result<()>; 3] = [
+    let unable: [Fallocate; 3] = [
         |_, _, _, _| Err(Errno::EINVAL),
         |_, _, _, _| Err(Errno::EOPNOTSUPP),
         |_, _, _, _| Err(Errno::ENODEV),
