@@ -138,6 +138,10 @@ class Machine:
         }
         command, arguments = commands[word]
         deadline = time.monotonic() + 20 * SLOWDOWN
+        # A model has one client at a time. QEMU lets an unplugged card go a little after it has said so, and not while it waits for
+        # an answer to the connection of the next one: it would wait for itself.
+        while word == "plug" and self._has_client(number) and time.monotonic() < deadline:
+            time.sleep(0.1)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(20 * SLOWDOWN)
             client.connect(str(self._qmp_socket()))
@@ -148,6 +152,12 @@ class Machine:
                     time.sleep(0.1)
         if error:
             self.problems.append(f"QEMU refused to {word} the card: {error}")
+
+    def _has_client(self, number):
+        """Whether somebody is connected to a model: its path is there once more, beside the socket that listens."""
+        path = str(self._socket(number))
+        sockets = pathlib.Path("/proc/net/unix").read_text().splitlines()
+        return sum(line.endswith(f" {path}") for line in sockets) > 1
 
     @staticmethod
     def _ask(monitor, command, arguments):
