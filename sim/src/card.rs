@@ -366,21 +366,15 @@ impl Card {
             let Some(command) = command else {
                 break;
             };
-            self.waiting = waited.or_else(|| self.hold_back(&command));
-            if self
-                .waiting
-                .as_ref()
-                .is_some_and(|waiting| self.still_waits(waiting))
-            {
-                break;
-            }
-            if let Some(waiting) = self.waiting.take() {
-                if self.blocks.disks.is_busy(waiting.queue) {
-                    log::warn!(
-                        "vq {}: stops without answers that its disk owes",
-                        waiting.queue
-                    );
+            match waited.or_else(|| self.hold_back(&command)) {
+                Some(waiting) if self.still_waits(&waiting) => {
+                    self.waiting = Some(waiting);
+                    break;
                 }
+                Some(Waiting { queue, .. }) if self.blocks.disks.is_busy(queue) => {
+                    log::warn!("vq {queue}: stops without answers that its disk owes");
+                }
+                _ => {}
             }
             let completion = self.firmware.execute(&mut self.blocks, &command);
             if completion.status.get() != STATUS_OK && self.limit.allows() {

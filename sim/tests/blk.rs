@@ -198,17 +198,7 @@ fn requests_that_make_no_sense_are_answered() {
 #[test]
 fn request_without_room_for_an_answer_stops_the_queue() {
     let mut rig = Rig::new(card(MemoryDisk::new()), 2, 0);
-    let at = rig.region.allocate(64, 16);
-    rig.queues[0].add(
-        &[Buffer {
-            iova: at,
-            length: 16,
-            writable: false,
-        }],
-        false,
-    );
-    rig.ring(0);
-    rig.expect_stop(QueueErrorReason::Buffer);
+    rig.stop_by_a_request_without_room();
     // The other queue goes on.
     let sent = rig.send(1, (IN, 0), &[], 512, 1);
     rig.ring(1);

@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 use blk_support::*;
 use mooring_firmware::ring::features as ring;
 use mooring_hw_regs::regs::{CmdqControl, MailboxControl};
-use mooring_hw_regs::wire::{
-    Command, Opcode, QueueErrorReason, QueueSelect, ARGUMENTS_SIZE, STATUS_OK,
-};
-use mooring_sim::testing::{scenarios, Buffer, CardAccess, PATIENCE};
+use mooring_hw_regs::wire::{Command, Opcode, QueueSelect, ARGUMENTS_SIZE, STATUS_OK};
+use mooring_sim::testing::{scenarios, CardAccess, PATIENCE};
 use mooring_sim::worker::{SharedCard, Worker};
 use mooring_sim::{CardConfig, IommuKind};
 use zerocopy::IntoBytes;
@@ -158,18 +156,7 @@ fn failed_queue_that_starts_again_gets_no_old_answers() {
     let mut rig = Rig::new(threaded(CardConfig::default(), &disk), 1, ring::RING_PACKED);
     let number = rig.device.device.get();
     stuck_writes(&mut rig, &disk, 7);
-    // A request without room for an answer stops the queue.
-    let at = rig.region.allocate(64, 16);
-    rig.queues[0].add(
-        &[Buffer {
-            iova: at,
-            length: 16,
-            writable: false,
-        }],
-        false,
-    );
-    rig.ring(0);
-    rig.expect_stop(QueueErrorReason::Buffer);
+    rig.stop_by_a_request_without_room();
     let mut enable = rig.queues[0].enable(0, rig.space, Some(1), 0);
     (enable.avail_index, enable.used_index) = (6.into(), 6.into());
     rig.driver.enable_queue(number, &enable).expect("start");

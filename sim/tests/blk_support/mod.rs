@@ -305,6 +305,21 @@ impl Rig {
         space
     }
 
+    /// Has the first queue stop on a request that has no room for an answer.
+    pub fn stop_by_a_request_without_room(&mut self) {
+        let at = self.region.allocate(64, 16);
+        self.queues[0].add(
+            &[Buffer {
+                iova: at,
+                length: 16,
+                writable: false,
+            }],
+            false,
+        );
+        self.ring(0);
+        self.expect_stop(QueueErrorReason::Buffer);
+    }
+
     /// Starts all queues of a device that doesn't run, with rings that begin anew, where the old ones were.
     pub fn restart(&mut self) {
         let agreed = self.device.features.get() & !self.without;
