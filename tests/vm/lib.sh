@@ -183,6 +183,8 @@ unload_bus_driver() {
         sleep 20
     fi
     rmmod "$1"
+    # That kernel gives the driver's folder back late too, and until then the module can't be loaded again (EEXIST).
+    within 10 test ! -e "$VDPA/drivers/$1"
 }
 
 # take_pieces COUNT has vhost take so many pieces of memory in an address space; without a COUNT, as many as it takes by itself,
