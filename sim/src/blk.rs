@@ -3,10 +3,11 @@
 //! Disks, and the block devices that they are behind.
 //!
 //! The engines take a request from its ring ([`request`]), with the data to write; an [executor] carries it out; the engines
-//! write data and status into the request's buffers and give them back. What touches host memory is done by the card's own
-//! thread, in steps. What waits for a disk is done elsewhere, so that a slow disk doesn't hold up frames; what is in the host's
+//! write data and status into the request's buffers and give them back. What touches host memory is done in the
+//! card's steps. What waits for a disk is done elsewhere, so that a slow disk doesn't hold up frames; what is in the host's
 //! page cache is read at once.
 
+pub(crate) mod buffers;
 pub(crate) mod executor;
 pub mod file;
 pub(crate) mod request;
@@ -20,6 +21,7 @@ use mooring_hw_regs::wire::SECTOR_SIZE;
 
 pub use file::{DiskOptions, FileDisk};
 
+use buffers::Buffers;
 use executor::Executor;
 use request::{Job, Limits, Request};
 
@@ -114,6 +116,8 @@ pub(crate) struct Disks {
     /// By the number of the queue.
     queues: Box<[QueueRequests]>,
     executor: Executor,
+    /// For the data of requests.
+    pub buffers: Buffers,
     /// Requests that were carried out without the executor.
     done: VecDeque<Job>,
 }
@@ -126,6 +130,7 @@ impl Disks {
             devices: vec![None; usize::from(devices)].into_boxed_slice(),
             queues: vec![QueueRequests::default(); usize::from(queues)].into_boxed_slice(),
             executor: Executor::inline(),
+            buffers: Buffers::default(),
             done: VecDeque::new(),
         }
     }

@@ -135,8 +135,13 @@ impl Blocks {
             let Some(limits) = self.disks.room(device, queue) else {
                 return false;
             };
-            let (engine, mut dma) = self.engine();
-            let Some(request) = engine.take_request(&mut dma, queue, &limits) else {
+            let mut dma = Dma {
+                iommu: &mut self.iommu,
+                bus: &self.bus,
+                pieces: &mut self.pieces,
+            };
+            let buffers = &mut self.disks.buffers;
+            let Some(request) = self.engine.take_request(&mut dma, queue, &limits, buffers) else {
                 return false;
             };
             self.disks.submit(device, queue, request);
@@ -151,11 +156,12 @@ impl Blocks {
                 return false;
             };
             let (engine, mut dma) = self.engine();
-            if let Some(request) = &finished.request {
-                engine.finish_request(&mut dma, finished.queue, request);
+            if let Some(request) = finished.request {
+                engine.finish_request(&mut dma, finished.queue, &request);
+                self.disks.buffers.keep(request.data);
             }
             for queue in finished.go_on {
-                engine.ring_again(queue);
+                self.engine.ring_again(queue);
             }
         }
         true

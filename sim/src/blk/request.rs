@@ -90,7 +90,8 @@ pub(crate) enum Operation {
 pub(crate) struct Request {
     pub chain: Chain,
     pub operation: Operation,
-    /// What is written; or the room for what is read, as much as the driver has.
+    /// What is written; or the room for what is read, as much as the driver has. That room holds anything, the data of other
+    /// requests too, until the disk has filled it: the driver gets it only then, see `answer` in the engines.
     pub data: Vec<u8>,
     pub status: Status,
 }

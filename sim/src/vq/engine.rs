@@ -13,6 +13,7 @@ use super::descriptor;
 use super::dma::{Dma, QueueDma, QueueError};
 use super::ring::Ring;
 use super::Doorbells;
+use crate::blk::buffers::Buffers;
 use crate::blk::request::{self, Limits, Operation, Request, Status};
 use crate::net::{self, HEADER_SIZE, MAX_FRAME};
 
@@ -167,9 +168,10 @@ impl Engine {
         dma: &mut Dma<'_>,
         queue: u16,
         limits: &Limits,
+        buffers: &mut Buffers,
     ) -> Option<Request> {
         self.attempt(dma, queue, |_, ring, dma, chains| {
-            next_request(ring, dma, &mut chains.data, limits)
+            next_request(ring, dma, &mut chains.data, limits, buffers)
         })?
     }
 
@@ -490,6 +492,7 @@ fn next_request(
     dma: &mut QueueDma<'_>,
     chain: &mut Chain,
     limits: &Limits,
+    buffers: &mut Buffers,
 ) -> Result<Option<Request>, QueueError> {
     if !ring.peek(dma, chain)? {
         return Ok(None);
@@ -508,8 +511,7 @@ fn next_request(
                 refuse @ Operation::Refuse(_) => refuse,
                 // One of the two is 0, and the other one bounded.
                 operation => {
-                    let length = readable.max(writable);
-                    data.resize(usize::try_from(length).unwrap_or(0), 0);
+                    data = buffers.take(usize::try_from(readable.max(writable)).unwrap_or(0));
                     if readable != 0 {
                         chain.read(dma, request::HEADER_SIZE as u64, &mut data)?;
                     }
