@@ -177,17 +177,17 @@ impl Endpoint {
     fn write_bar(&self, bar: Bar, offset: u64, data: &[u8]) {
         match bar {
             Bar::Msix => self.vectors.write_table(offset, data),
-            // The hot path: no lock of the card.
+            // The hot path: no waiting for the card's lock.
             Bar::Doorbells => {
                 if let (Ok(page), 0..4) = (u16::try_from(offset / PAGE), offset % PAGE) {
                     self.doorbells.ring(page);
-                    self.card.wake();
+                    self.card.run();
                 }
             }
             Bar::Registers => {
                 self.card
                     .with(|card| card.write(bar.number(), offset, data));
-                self.card.wake();
+                self.card.run();
             }
         }
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-//! The card and the thread that runs it.
+//! The card and the threads that run it.
 //!
-//! Two threads share the card: the worker, which carries out its work in bounded steps, and the vfio-user thread,
-//! which reads and writes its registers. Doorbells go past the lock, see [`Doorbells`](crate::Doorbells): who rings
-//! one calls [`SharedCard::wake`] afterwards.
+//! Its work is done in bounded steps, by the worker; but by whoever brings the work if the worker sleeps, because to wake a
+//! thread takes longer than most steps. That is the vfio-user thread, which reads and writes the card's registers, or a disk's
+//! thread. Doorbells go past the lock, see [`Doorbells`](crate::Doorbells): who rings one calls [`SharedCard::run`] afterwards.
 
 use crate::Card;
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub struct SharedCard {
     /// Nothing once the model shuts down.
     card: Mutex<Option<Card>>,
-    /// Threads that wait for the lock, besides the worker.
+    /// Threads that wait for the lock, besides those that step.
     waiting: AtomicUsize,
     waker: Waker,
 }
@@ -49,6 +49,14 @@ impl SharedCard {
         card.as_mut().map(access)
     }
 
+    /// Has the work done that there may be: a step of it on this thread if the worker sleeps and nobody else has the card; what
+    /// is left, or all of it, by the worker.
+    pub fn run(&self) {
+        if !(self.waker.sleeps() && self.step_here()) {
+            self.wake();
+        }
+    }
+
     /// Tells the worker that there may be work.
     pub fn wake(&self) {
         self.waker.wake();
@@ -57,6 +65,19 @@ impl SharedCard {
     /// Whether a thread panicked while it had the card, so that the card's state can't be trusted any more.
     pub fn is_broken(&self) -> bool {
         self.card.is_poisoned()
+    }
+
+    /// Does a step if that is possible at once. Returns whether the worker may sleep on: it was done, nothing is left, and
+    /// nothing happens earlier than the worker knew.
+    fn step_here(&self) -> bool {
+        let Ok(mut card) = self.card.try_lock() else {
+            return false;
+        };
+        let Some(card) = card.as_mut() else {
+            return true;
+        };
+        let wakes_at = card.wakes_at();
+        !card.step() && card.wakes_at() == wakes_at
     }
 
     /// Does a step of the card's work. Returns what comes next, or nothing if the card is gone.
@@ -176,6 +197,11 @@ impl Waker {
         }
     }
 
+    /// Whether the worker sleeps, or is about to, having found nothing to do.
+    fn sleeps(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == SLEEPING
+    }
+
     /// The worker begins to look for work; what happens from here on is a new notification.
     fn begin(&self) {
         self.state.store(RUNNING, Ordering::SeqCst);
@@ -217,6 +243,8 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::InProcess;
+    use crate::CardConfig;
     use std::sync::atomic::{AtomicBool, AtomicU64};
     use std::time::{Duration, Instant};
 
@@ -251,6 +279,28 @@ mod tests {
         stop.store(true, Ordering::SeqCst);
         waker.wake();
         worker.join().unwrap();
+    }
+
+    #[test]
+    fn work_is_done_by_who_brings_it_only_while_the_worker_sleeps() {
+        let card = InProcess::new(CardConfig::default()).unwrap().into_card();
+        let doorbells = card.doorbells();
+        let card = SharedCard::new(card).unwrap();
+        let rings_are_seen = || {
+            doorbells.ring(3);
+            card.run();
+            !doorbells.any()
+        };
+        // There is a worker in theory; it runs.
+        assert!(!rings_are_seen());
+        assert!(!card.waker.may_sleep(), "it was not told");
+        card.waker.begin();
+        assert!(card.waker.may_sleep());
+        assert!(rings_are_seen());
+        assert!(card.waker.sleeps(), "it was woken for nothing");
+        let others = card.with(|_| rings_are_seen());
+        assert_eq!(others, Some(false), "another thread has the card");
+        assert!(!card.waker.sleeps(), "nobody does the work");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// A bit per queue that a doorbell write sets and the card clears, and a count of the writes.
 ///
 /// Doorbells have no lock, so that a posted write never waits for the card's work. Whoever rings from outside of
-/// [`Card::write`](crate::Card::write) wakes the thread that calls [`Card::step`](crate::Card::step) afterwards.
+/// [`Card::write`](crate::Card::write) calls [`Card::step`](crate::Card::step) afterwards, or wakes the thread that does.
 #[derive(Debug)]
 pub struct Doorbells {
     pending: Box<[AtomicU64]>,
