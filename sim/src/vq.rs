@@ -14,6 +14,8 @@ mod dma;
 mod doorbell;
 mod engine;
 mod packed;
+mod packets;
+mod requests;
 mod ring;
 mod split;
 

@@ -11,15 +11,13 @@ use mooring_firmware::hal::{
 use super::chain::Chain;
 use super::descriptor;
 use super::dma::{Dma, QueueDma, QueueError};
+use super::packets::{fill_buffers, next_packet};
+use super::requests::{answer, next_request};
 use super::ring::Ring;
 use super::Doorbells;
 use crate::blk::buffers::Buffers;
-use crate::blk::request::{self, Limits, Operation, Request, Status};
-use crate::net::{self, HEADER_SIZE, MAX_FRAME};
-
-/// Chains that are given back before the driver gets to see them. More would save little, and keep the driver of a short
-/// ring from offering them again.
-const PUBLISHED_TOGETHER: u16 = 16;
+use crate::blk::request::{Limits, Request};
+use crate::net::HEADER_SIZE;
 
 /// Chains of a receive queue that are kept for the next frame: more than the longest one takes in
 /// buffers of 1500 bytes. What a driver with smaller ones makes the card allocate is freed again.
@@ -180,7 +178,7 @@ impl Engine {
         let answered = self.attempt(dma, queue, |_, ring, dma, _| {
             let written = answer(dma, request)?;
             ring.give_back(dma, &request.chain, written)?;
-            publish_many(ring, dma)
+            ring.publish_many(dma)
         });
         if answered.is_none() {
             return;
@@ -383,166 +381,4 @@ impl Engine {
             }
         }
     }
-}
-
-/// Takes the next packet of a transmit ring.
-fn next_packet(
-    ring: &mut Ring,
-    dma: &mut QueueDma<'_>,
-    chain: &mut Chain,
-    packet: &mut Vec<u8>,
-) -> Result<bool, QueueError> {
-    if !ring.peek(dma, chain)? {
-        return Ok(false);
-    }
-    let length = usize::try_from(chain.readable()).unwrap_or(usize::MAX);
-    if chain.writable() != 0 || !(HEADER_SIZE..=HEADER_SIZE + MAX_FRAME).contains(&length) {
-        return Err(QueueError::BUFFER);
-    }
-    packet.resize(length, 0);
-    chain.read(dma, 0, packet)?;
-    ring.take(chain);
-    ring.give_back(dma, chain, 0)?;
-    publish_many(ring, dma)?;
-    Ok(true)
-}
-
-/// Puts a packet into the next buffer of a receive ring, or if `merge` into as many as it takes. Returns `false` if there is
-/// none or they are too small, as a driver may post buffers for smaller frames than others send; such buffers stay for the
-/// next frame. A frame whose chains have more than `limit` buffers is an error: they may be empty and their chains the same one
-/// again and again, so that nothing else bounds the work.
-fn fill_buffers(
-    ring: &mut Ring,
-    dma: &mut QueueDma<'_>,
-    chains: &mut Vec<Chain>,
-    packet: &mut [u8],
-    merge: bool,
-    limit: usize,
-) -> Result<bool, QueueError> {
-    let before = ring.clone();
-    let mut buffers = 0;
-    let mut used = 0;
-    let mut room = 0;
-    while room < packet.len() as u64 {
-        if used == chains.len() {
-            chains.push(Chain::default());
-        }
-        let Some(chain) = chains.get_mut(used).filter(|_| used == 0 || merge) else {
-            *ring = before;
-            return Ok(false);
-        };
-        if !ring.peek(dma, chain)? {
-            *ring = before;
-            return Ok(false);
-        }
-        // The header is in the first one, and each of the others has room for something: so there is an end.
-        let least = if used == 0 { HEADER_SIZE as u64 } else { 1 };
-        if chain.readable() != 0 || chain.writable() < least {
-            return Err(QueueError::BUFFER);
-        }
-        buffers += chain.len();
-        if buffers > limit {
-            return Err(QueueError::RING);
-        }
-        ring.take(chain);
-        room += chain.writable();
-        used += 1;
-    }
-    let chains = chains.get(..used).unwrap_or_default();
-    // CAST: a ring has no more than 32768 chains.
-    net::set_num_buffers(packet, used as u16);
-
-    // Header and frame go in one write a buffer. None is given back before all are written: after an error the driver sees no
-    // part of the frame.
-    let mut rest: &[u8] = packet;
-    for chain in chains {
-        let (part, later) = rest.split_at(part_length(chain, rest.len()));
-        chain.write(dma, part)?;
-        rest = later;
-    }
-    let mut left = packet.len();
-    for chain in chains {
-        let length = part_length(chain, left);
-        ring.give_back(dma, chain, u32::try_from(length).unwrap_or(u32::MAX))?;
-        left -= length;
-    }
-    // Not before the last one was given back: the driver sees the frame as a whole.
-    publish_many(ring, dma)?;
-    Ok(true)
-}
-
-/// Bytes of a frame that go into a chain, if so many are left.
-fn part_length(chain: &Chain, left: usize) -> usize {
-    usize::try_from(chain.writable())
-        .unwrap_or(usize::MAX)
-        .min(left)
-}
-
-/// Publishes chains that were given back if they are many; [`Engine::raise_interrupts`] does so with the rest.
-fn publish_many(ring: &mut Ring, dma: &mut QueueDma<'_>) -> Result<(), QueueError> {
-    if ring.pending() >= PUBLISHED_TOGETHER {
-        ring.publish(dma)?;
-    }
-    Ok(())
-}
-
-/// Takes the next request of a ring.
-fn next_request(
-    ring: &mut Ring,
-    dma: &mut QueueDma<'_>,
-    chain: &mut Chain,
-    limits: &Limits,
-    buffers: &mut Buffers,
-) -> Result<Option<Request>, QueueError> {
-    if !ring.peek(dma, chain)? {
-        return Ok(None);
-    }
-    // The last byte is for the status; without room for it there is no way to answer.
-    let Some(writable) = chain.writable().checked_sub(1) else {
-        return Err(QueueError::BUFFER);
-    };
-    let mut data = Vec::new();
-    let operation = match chain.readable().checked_sub(request::HEADER_SIZE as u64) {
-        None => Operation::Refuse(Status::IoError),
-        Some(readable) => {
-            let mut header = [0; request::HEADER_SIZE];
-            chain.read(dma, 0, &mut header)?;
-            match limits.parse(&header, readable, writable) {
-                refuse @ Operation::Refuse(_) => refuse,
-                // One of the two is 0, and the other one bounded.
-                operation => {
-                    data = buffers.take(usize::try_from(readable.max(writable)).unwrap_or(0));
-                    if readable != 0 {
-                        chain.read(dma, request::HEADER_SIZE as u64, &mut data)?;
-                    }
-                    limits.complete(operation, &data)
-                }
-            }
-        }
-    };
-    ring.take(chain);
-    Ok(Some(Request {
-        chain: std::mem::take(chain),
-        operation,
-        data,
-        status: Status::IoError,
-    }))
-}
-
-/// Writes what a request asked for, and its status. Returns the bytes that were written from the begin of the writable
-/// part on.
-fn answer(dma: &mut QueueDma<'_>, request: &Request) -> Result<u32, QueueError> {
-    let room = request.chain.writable().saturating_sub(1);
-    let has_data = room != 0 && request.status == Status::Ok;
-    if has_data {
-        request.chain.write(dma, &request.data)?;
-    }
-    // CAST: the enumeration's numbers are bytes.
-    request.chain.write_at(dma, room, &[request.status as u8])?;
-    Ok(match room {
-        0 => 1,
-        _ if has_data => u32::try_from(room + 1).unwrap_or(u32::MAX),
-        // The status was written, but nothing before it.
-        _ => 0,
-    })
 }

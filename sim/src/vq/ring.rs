@@ -14,6 +14,10 @@ use super::dma::{QueueDma, QueueError};
 use super::packed::PackedRing;
 use super::split::SplitRing;
 
+/// Chains that are given back before the driver gets to see them. More would save little, and keep the driver of a short
+/// ring from offering them again.
+const PUBLISHED_TOGETHER: u16 = 16;
+
 /// A ring that the device walks.
 #[derive(Clone, Debug)]
 pub(crate) enum Ring {
@@ -71,6 +75,14 @@ impl Ring {
         match self {
             Self::Split(ring) => ring.pending(),
             Self::Packed(ring) => ring.pending(),
+        }
+    }
+
+    /// Makes what was given back visible to the driver if it is much. Whoever calls this publishes the rest in the end.
+    pub fn publish_many(&mut self, dma: &mut QueueDma<'_>) -> Result<(), QueueError> {
+        match self.pending() {
+            PUBLISHED_TOGETHER.. => self.publish(dma),
+            _ => Ok(()),
         }
     }
 
