@@ -77,15 +77,16 @@ const GROUP_CONTROL: u32 = 2;
 /// Groups that a device can have at most.
 const MAX_GROUPS: usize = 3;
 
-/// Groups of a device that has no control queue because its type has none.
+/// Groups that a device without a control queue, because its type has none, can have.
 const BLOCK_GROUPS: usize = 2;
 
-/// Address spaces that each device of this type has on a card.
-fn address_spaces(info: &Info, device_type: Type) -> usize {
+/// Address spaces that a device of this type with so many queues has on a card.
+fn address_spaces(info: &Info, device_type: Type, num_queues: u16) -> usize {
     match info.translation {
         Translation::OnChipIdentity | Translation::OnChip => match device_type {
             Type::Net => MAX_GROUPS,
-            Type::Block => BLOCK_GROUPS,
+            // With one queue there is no group that vhost-vdpa would let anybody move, see `GROUP_RINGS`, but the first.
+            Type::Block => BLOCK_GROUPS.min(num_queues.into()),
         },
         // The platform IOMMU has one domain for the whole function.
         Translation::Platform => 0,
@@ -303,7 +304,11 @@ impl VirtioDevice {
             KBox::pin_init(new_mutex!(None, "VirtioDevice::spaces[2]"), GFP_KERNEL)?,
             GFP_KERNEL,
         )?;
-        spaces.truncate(address_spaces(&card.info, parameters.device_type));
+        spaces.truncate(address_spaces(
+            &card.info,
+            parameters.device_type,
+            num_queues,
+        ));
 
         // INVARIANT: The device object is new, and so are the address spaces made below.
         let device = Arc::pin_init(

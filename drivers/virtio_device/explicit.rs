@@ -173,7 +173,8 @@ pub(crate) fn maps(device: &Arc<VirtioDevice>) -> Result<KVec<Arc<dyn MapOperati
                 keep: false,
             },
         )?;
-        for _group in [GROUP_DATA, GROUP_RINGS] {
+        // No queue's buffers are in a group but the first.
+        for _group in 0..device.num_groups() {
             maps.push(data.clone(), GFP_KERNEL)?;
         }
         return Ok(maps);
