@@ -5,7 +5,7 @@
 //!
 //! - Suites: [`lifetime`], [`operations`], [`callbacks`], [`iotlb`] for the vDPA abstraction; [`mapping`],
 //!   [`page_refs`], [`ring`], [`bounce`] for memory; [`address_space`], [`single_ranges`], [`bus_range`],
-//!   [`map_failures`], [`card`], [`mailbox`], [`net_device`], [`explicit`], [`dump`] for the driver.
+//!   [`map_failures`], [`card`], [`mailbox`], [`net_device`], [`block_device`], [`explicit`], [`dump`] for the driver.
 //! - What they stand on: [`sys`], the C glue; [`bus`], the vDPA core's side of a device; [`device`], a
 //!   vDPA device that notes what happens to it; [`memory`], pages and an IOTLB as vhost has them;
 //!   [`trace`], which notes in what order the driver gives memory back; [`fixture`], a card; [`cp`], its
@@ -31,6 +31,7 @@ macro_rules! check {
 }
 
 mod address_space;
+mod block_device;
 mod bounce;
 pub(crate) mod bus;
 mod bus_range;

@@ -92,7 +92,25 @@ pub(crate) struct ControlProcessor {
     stopped: Option<(u16, u16)>,
     /// Whether the devices' links are up.
     link_up: bool,
+    /// The disk of every block device.
+    disk: Disk,
+    /// Whether queues that stop have not returned all that they have taken.
+    owes: bool,
 }
+
+/// A disk.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Disk {
+    /// It can be written.
+    Good,
+    /// It can't.
+    ReadOnly,
+    /// Its limits make no sense.
+    Bad,
+}
+
+/// Sectors of each disk.
+pub(super) const CAPACITY: u64 = 0x1_2345_6789;
 
 /// The first bytes of `arguments` as a `T`.
 fn arguments<T: FromBytes + KnownLayout + Immutable>(command: &Command) -> Result<T, ErrorCode> {
@@ -140,6 +158,8 @@ impl ControlProcessor {
             mailbox: CardMailbox::new(),
             stopped: None,
             link_up: true,
+            disk: Disk::Good,
+            owes: false,
         }
     }
 
@@ -184,6 +204,16 @@ impl ControlProcessor {
     /// Takes the links of all devices down, and tells only who asks.
     pub(super) fn links_down(&mut self) {
         self.link_up = false;
+    }
+
+    /// Has block devices be made with such disks from now on.
+    pub(super) fn set_disk(&mut self, disk: Disk) {
+        self.disk = disk;
+    }
+
+    /// Has queues stop without returning all that they have taken, or no longer.
+    pub(super) fn owe(&mut self, owes: bool) {
+        self.owes = owes;
     }
 
     /// Devices that exist.
@@ -365,6 +395,18 @@ impl ControlProcessor {
                 self.enabled_in = Some(spaces.map(|space| space.get()));
                 Ok(Reply::default())
             }
+            Opcode::QueueDisable => Ok(reply(wire::QueueState {
+                avail_index: u16::from(self.owes).into(),
+                ..wire::QueueState::new_zeroed()
+            })),
+            Opcode::BlockQuery => {
+                let payload = sys::bus_to_virt(command.payload.get());
+                let info = self.block_info();
+
+                // SAFETY: The driver has given the card this payload, with room for the answer.
+                unsafe { payload.cast::<wire::BlockInfo>().write(info) };
+                Ok(Reply::default())
+            }
             Opcode::QueueQuery => {
                 let arguments: wire::QueueSelect = arguments(command)?;
                 let queue = (command.device.get(), arguments.queue.get());
@@ -432,6 +474,10 @@ impl ControlProcessor {
             .zip(0u16..)
             .find(|(used, _)| !**used);
         let (used, number) = free.ok_or(ErrorCode::NoResources)?;
+        if arguments.virtio_id.get() == VIRTIO_ID_BLOCK {
+            *used = true;
+            return Ok(reply(self.block_device(number, &arguments)));
+        }
         let pairs = arguments.queue_pairs.get();
         let control = pairs > 1;
         let mut features = 1 << VIRTIO_F_VERSION_1
@@ -460,6 +506,43 @@ impl ControlProcessor {
             }
             .into(),
         }))
+    }
+
+    fn block_device(&self, number: u16, arguments: &wire::DeviceCreate) -> wire::DeviceCreated {
+        let all = 1 << VIRTIO_F_VERSION_1
+            | 1 << VIRTIO_F_ACCESS_PLATFORM
+            | 1 << VIRTIO_BLK_F_MQ
+            | 1 << VIRTIO_BLK_F_FLUSH;
+        let offered = match arguments.features.get() {
+            0 => all,
+            wanted => all & wanted,
+        };
+        let read_only = u64::from(self.disk == Disk::ReadOnly) << VIRTIO_BLK_F_RO;
+
+        wire::DeviceCreated {
+            device: number.into(),
+            first_queue: (number * QUEUES_PER_DEVICE).into(),
+            num_queues: arguments.queue_pairs,
+            features: (offered | read_only).into(),
+            ..wire::DeviceCreated::new_zeroed()
+        }
+    }
+
+    fn block_info(&self) -> wire::BlockInfo {
+        wire::BlockInfo {
+            capacity: CAPACITY.into(),
+            size_max: u32::from(self.disk != Disk::Bad)
+                .wrapping_mul(0x1_0000)
+                .into(),
+            seg_max: 126.into(),
+            block_size: 4096.into(),
+            max_discard_sectors: 1.into(),
+            max_discard_seg: 1.into(),
+            discard_alignment: 8.into(),
+            max_write_zeroes_sectors: 1.into(),
+            max_write_zeroes_seg: 1.into(),
+            ..wire::BlockInfo::new_zeroed()
+        }
     }
 
     fn create_space(&mut self, arguments: wire::AddressSpaceCreate) -> Result<Reply, ErrorCode> {

@@ -204,8 +204,8 @@ static struct sk_buff *new_vdpa_request(u8 command, const char *name)
 	return skb;
 }
 
-/* vdpa dev add name NAME mgmtdev MGMTDEV */
-int mooring_kunit_vdpa_add(struct device *mgmtdev, const char *name)
+/* vdpa dev add name NAME mgmtdev MGMTDEV [device_features FEATURES], which 0 stands for none of. */
+int mooring_kunit_vdpa_add(struct device *mgmtdev, const char *name, u64 features)
 {
 	struct sk_buff *skb = new_vdpa_request(VDPA_CMD_DEV_NEW, name);
 	int ret;
@@ -215,6 +215,8 @@ int mooring_kunit_vdpa_add(struct device *mgmtdev, const char *name)
 	ret = nla_put_string(skb, VDPA_ATTR_MGMTDEV_BUS_NAME, mgmtdev->bus->name);
 	if (!ret)
 		ret = nla_put_string(skb, VDPA_ATTR_MGMTDEV_DEV_NAME, dev_name(mgmtdev));
+	if (!ret && features)
+		ret = nla_put_u64_64bit(skb, VDPA_ATTR_DEV_FEATURES, features, VDPA_ATTR_PAD);
 	if (ret) {
 		kfree_skb(skb);
 		return ret;

@@ -17,7 +17,7 @@ struct device *mooring_kunit_parent(void);
 struct device *mooring_kunit_find_child(struct device *parent, const char *name);
 unsigned int mooring_kunit_device_refs(struct device *dev);
 
-int mooring_kunit_vdpa_add(struct device *mgmtdev, const char *name);
+int mooring_kunit_vdpa_add(struct device *mgmtdev, const char *name, u64 features);
 int mooring_kunit_vdpa_del(const char *name);
 int mooring_kunit_vdpa_reset(struct vdpa_device *vdev);
 void mooring_kunit_vdpa_set_status(struct vdpa_device *vdev, u8 status);

@@ -17,6 +17,7 @@ use kernel::{
     },
     pci,
     prelude::*,
+    str::CString,
     sync::aref::ARef, //
 };
 
@@ -39,7 +40,11 @@ unsafe extern "C" {
         name: *const c_char,
     ) -> *mut bindings::device;
     fn mooring_kunit_device_refs(dev: *mut bindings::device) -> c_uint;
-    fn mooring_kunit_vdpa_add(mgmtdev: *mut bindings::device, name: *const c_char) -> c_int;
+    fn mooring_kunit_vdpa_add(
+        mgmtdev: *mut bindings::device,
+        name: *const c_char,
+        features: u64,
+    ) -> c_int;
     fn mooring_kunit_vdpa_del(name: *const c_char) -> c_int;
     pub(super) fn mooring_kunit_vdpa_reset(vdev: *mut vdpa_device) -> c_int;
     pub(super) fn mooring_kunit_vdpa_set_status(vdev: *mut vdpa_device, status: u8);
@@ -131,7 +136,18 @@ impl Parent {
     /// `vdpa dev add`, with a management device that is registered for this parent.
     pub(super) fn vdpa_add(&self, name: &CStr) -> Result {
         // SAFETY: By the type invariant; `name` is a C string.
-        to_result(unsafe { mooring_kunit_vdpa_add(self.0.as_ptr(), name.as_char_ptr()) })
+        to_result(unsafe { mooring_kunit_vdpa_add(self.0.as_ptr(), name.as_char_ptr(), 0) })
+    }
+
+    /// The same with the management device for block devices, and features if they are not 0.
+    pub(super) fn vdpa_add_block(&self, name: &CStr, features: u64) -> Result {
+        let parent = self.dev().name().to_str()?;
+        let child = CString::try_from_fmt(fmt!("mooring_blk.{parent}"))?;
+        let child = self.child(&child).ok_or(ENODEV)?;
+        let raw = core::ptr::from_ref(&*child).cast_mut().cast();
+
+        // SAFETY: `child` is valid, and a transparent wrapper of the C structure; `name` is a C string.
+        to_result(unsafe { mooring_kunit_vdpa_add(raw, name.as_char_ptr(), features) })
     }
 }
 
