@@ -93,16 +93,27 @@ fn file_has_one_writer() {
 
 #[test]
 fn content_stays_when_the_model_ends() {
-    let (_folder, options) = image(8192);
+    let (_folder, mut options) = image(8192);
+    let mut content: Vec<u8> = (0..8192u32).map(|at| (at / 512 + at) as u8).collect();
+    std::fs::write(&options.path, &content).unwrap();
     let disk = FileDisk::open(&options).unwrap();
     disk.write(4096, &[3; 512]).unwrap();
     drop(disk);
-    let mut data = [0; 512];
-    FileDisk::open(&options)
-        .unwrap()
-        .read(4096, &mut data)
-        .unwrap();
-    assert_eq!(data, [3; 512]);
+    content[4096..4608].fill(3);
+    // Without a flush, and as others read it.
+    assert_eq!(std::fs::read(&options.path).unwrap(), content);
+    // Nor does opening change anything.
+    for read_only in [false, true] {
+        options.read_only = read_only;
+        let disk = FileDisk::open(&options).unwrap();
+        let mut data = [0; 8192];
+        disk.read(0, &mut data).unwrap();
+        drop(disk);
+        assert_eq!(
+            (&data[..], std::fs::read(&options.path).unwrap()),
+            (&content[..], content.clone())
+        );
+    }
 }
 
 #[test]
