@@ -30,6 +30,10 @@ pub const STATUS_FEATURES_OK: u8 = 8;
 pub const STATUS_NEEDS_RESET: u8 = 0x40;
 pub const STATUS_FAILED: u8 = 0x80;
 
+/// Virtio's numbers of the types that there are drivers for here.
+pub const NETWORK_DEVICE: u32 = 1;
+pub const BLOCK_DEVICE: u32 = 2;
+
 pub const FEATURE_MTU: u64 = 1 << 3;
 pub const FEATURE_MAC: u64 = 1 << 5;
 pub const FEATURE_STATUS: u64 = 1 << 16;

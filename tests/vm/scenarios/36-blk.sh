@@ -235,7 +235,8 @@ test_read_only_disk_is_read_only() {
     vdpa dev del blk1
 }
 
-test_device_goes_under_load() {
+# under_load COMMAND... takes blk0 away while its disk is read and written.
+under_load() {
     # What is under way when the device goes has failed for those who wait for it.
     allow_log '(I/O|critical|Buffer I/O|recoverable).* error|lost (async|sync) page write'
     kernel_disk blk0
@@ -244,15 +245,49 @@ test_device_goes_under_load() {
     writer=$!
     while [ -b "$node" ] && dd if="$node" of=/dev/null bs=64k iflag=direct; do :; done 2>/dev/null &
     reader=$!
-    sleep 1
-    vdpa dev del blk0
+    sleep 0.5
+    timeout "$(limit 20)" "$@"
     wait $writer || true
     wait $reader || true
     gone || fail "the disk is still there"
     [ -b "$node" ] || rm -f "$node"
+}
+
+# works_again fails unless blk0 is a good disk, which it may have to be made for.
+works_again() {
     kernel_disk blk0
     noise $((1 << 20)) >"$WORK/again"
     dd if="$WORK/again" of="$node" bs=64k oflag=direct 2>/dev/null
     same "what is written afterwards" "$(dd if="$node" bs=64k count=16 iflag=direct 2>/dev/null | sha256sum)" "$(sha256sum <"$WORK/again")"
+}
+
+test_device_is_deleted_under_load() {
+    under_load vdpa dev del blk0
+    works_again
+}
+
+test_bus_driver_is_unbound_under_load() {
+    under_load sh -c "echo blk0 >$VDPA/drivers/virtio_vdpa/unbind"
+    works_again
+}
+
+test_function_is_unbound_under_load() {
+    under_load sh -c "echo '$DISKS' >/sys/bus/pci/drivers/mooring_vdpa/unbind"
+    echo "$DISKS" >/sys/bus/pci/drivers/mooring_vdpa/bind
+    works_again
+}
+
+test_module_is_unloaded_under_load() {
+    under_load rmmod mooring_vdpa
+    load
+    works_again
+}
+
+test_function_is_removed_under_load() {
+    allow_log "$REFUSALS"
+    under_load sh -c "echo 1 >'/sys/bus/pci/devices/$DISKS/remove'"
+    echo 1 >/sys/bus/pci/rescan
+    within 10 test -e "/sys/bus/pci/drivers/mooring_vdpa/$DISKS"
+    works_again
     vdpa dev del blk0
 }

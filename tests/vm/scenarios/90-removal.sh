@@ -75,6 +75,20 @@ test_function_is_unbound_with_its_devices() {
     contains "the management devices" "$(vdpa mgmtdev show)" "$NETWORK"
 }
 
+test_function_is_unbound_with_a_disk() {
+    fresh
+    ! translates || add r0 "pci/$DISKS"
+    add r1 "$BLK"
+    bind r1 vhost_vdpa
+    echo "$DISKS" >$PCI/unbind
+    gone
+    [ ! -e "/sys/bus/faux/devices/${BLK#faux/}" ] || fail "the management device for disks is left"
+    echo "$DISKS" >$PCI/bind
+    contains "the management devices" "$(vdpa mgmtdev show)" "$BLK"
+    add r1 "$BLK"
+    vdpa dev del r1
+}
+
 test_function_is_unbound_under_an_open_file() {
     fresh
     add r0 "$LOOP"

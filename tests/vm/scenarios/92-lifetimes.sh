@@ -73,7 +73,27 @@ test_function_is_removed() {
     lost sh -c "echo 1 >'/sys/bus/pci/devices/${LOOP#pci/}/remove'"
 }
 
-# ---- The kernel's own driver, under load ----
+# A device of another type goes the same ways; here, at work.
+test_disk_is_lost_in_every_way() {
+    CARD=$BLK gone=yes states=loaded
+    again() { :; }
+    lost vdpa dev del life
+    again() { echo "$DISKS" >$PCI/bind; }
+    lost sh -c "echo '$DISKS' >$PCI/unbind"
+    again() { load; }
+    lost rmmod mooring_vdpa
+    allow_log "$REFUSALS"
+    again() {
+        echo 1 >/sys/bus/pci/rescan
+        within 10 test -e "$PCI/$DISKS"
+    }
+    lost sh -c "echo 1 >'/sys/bus/pci/devices/$DISKS/remove'"
+    gone=no
+    again() { vdpa dev del life; }
+    lost sh -c "echo life >$VDPA/drivers/vhost_vdpa/unbind"
+}
+
+# ---- The kernel's own driver, under load; with a disk, in 36-blk.sh ----
 
 # flood makes two interfaces that exchange packets, as many as they can, until one of them is gone.
 flood() {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 use super::block::{capacity, disk_setup};
+use super::fault::HOLE;
 use super::{driver_memory, open, translating_card};
 use crate::device::{Device, STATUS_NEEDS_RESET};
 use crate::disk::{
     self, content, range, Disk, FEATURE_RO, IO_ERROR, MAX_DATA, NO_STATUS, OK, SECTOR, UNSUPPORTED,
 };
 use crate::format::Format;
-use crate::nic::AREA_SIZE;
 use crate::output::Report;
 use crate::Common;
 use anyhow::{Context, Result};
@@ -23,9 +23,6 @@ pub struct Options {
     #[command(flatten)]
     pub format: Format,
 }
-
-/// An address that nothing is mapped to.
-const HOLE: u64 = AREA_SIZE + 0x100_0000;
 
 impl Options {
     pub fn run(&self, report: &mut Report) -> Result<()> {

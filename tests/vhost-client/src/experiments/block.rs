@@ -2,7 +2,7 @@
 
 use super::{driver_memory, open, setup, translating_card};
 use crate::device::{errno, Device};
-use crate::disk::{self, content, Disk, MAX_DATA, NO_STATUS, OK, SECTOR};
+use crate::disk::{self, content, Disk, Sent, MAX_DATA, NO_STATUS, OK, SECTOR};
 use crate::format::Format;
 use crate::nic::Setup;
 use crate::output::Report;
@@ -32,7 +32,9 @@ pub struct Options {
 /// Sectors of a request's data.
 const SECTORS: u64 = (MAX_DATA / SECTOR) as u64;
 /// Requests that a device has when it is suspended.
-const SUSPENDED: u64 = 48;
+const SUSPENDED: u64 = 40;
+/// Requests that it gets then.
+const LATE: u64 = 8;
 /// Where in the configuration space the number of queues is.
 const NUM_QUEUES: u32 = 34;
 
@@ -62,7 +64,7 @@ impl Options {
         let capacity = capacity(&device)?;
         let count = u64::from(self.requests) * u64::from(self.queues);
         ensure!(
-            count.max(SUSPENDED) * SECTORS <= capacity,
+            count.max(SUSPENDED + LATE) * SECTORS <= capacity,
             "the disk has {capacity} sectors, too few"
         );
         self.check_queues(report, &device)?;
@@ -137,26 +139,38 @@ impl Options {
         Ok(())
     }
 
-    /// Suspends the device with requests in its ring: each is answered, and none twice.
+    /// Suspends the device with requests in its ring, and gives it more then: each is answered, those only when it goes on,
+    /// and none twice.
     fn check_suspend(&self, report: &mut Report, device: &Device, disk: &mut Disk) -> Result<()> {
-        let sent = (0..SUSPENDED)
-            .map(|number| disk.add(0, (disk::OUT, number * SECTORS), &content(number)))
-            .collect::<Result<Vec<_>>>()?;
+        let add = |disk: &mut Disk, from, count| {
+            (from..from + count)
+                .map(|number| disk.add(0, (disk::OUT, number * SECTORS), &content(number)))
+                .collect::<Result<Vec<_>>>()
+        };
+        let mut sent = add(disk, 0, SUSPENDED)?;
         disk.kick(0)?;
         device.suspend().context("suspending")?;
-        let answered = |disk: &Disk| {
+        let answered = |disk: &Disk, sent: &[Sent]| {
             let all = sent.iter().map(|sent| disk.answer(sent).0);
             all.filter(|status| *status != NO_STATUS).count()
         };
-        let before = answered(disk);
+        let before = answered(disk, &sent);
+        let stood = device.position(0)?;
         let ring = &disk.queues.first().context("no queue")?.ring;
         report.check_same(
             "requests that a suspended queue has taken are answered",
-            device.position(0)?,
+            stood,
             ring.position(disk.memory),
         );
+        sent.extend(add(disk, SUSPENDED, LATE)?);
+        disk.kick(0)?;
         std::thread::sleep(std::time::Duration::from_millis(20));
-        report.check_same("a suspended device answers nothing", answered(disk), before);
+        report.check_same(
+            "a suspended device answers nothing",
+            answered(disk, &sent),
+            before,
+        );
+        report.check_same("a suspended queue stands", device.position(0)?, stood);
         device.resume().context("resuming")?;
         // Taking a request from the ring twice is an error.
         disk.wait(0, sent.len())?;
@@ -164,8 +178,8 @@ impl Options {
         report.check_same("requests that were answered after all", good, sent.len());
         report.check_same(
             "requests that read what was written around the suspension",
-            self.read_all(disk, SUSPENDED)?,
-            SUSPENDED,
+            self.read_all(disk, SUSPENDED + LATE)?,
+            SUSPENDED + LATE,
         );
         report.value("answered before the suspension", before);
         Ok(())

@@ -73,8 +73,8 @@ impl Kind {
 /// Memory of a special permission, behind the driver's.
 const SPECIAL: u64 = AREA_SIZE + 0x10_0000;
 const SPECIAL_SIZE: u64 = 0x1_0000;
-/// An address that nothing is mapped to.
-const HOLE: u64 = SPECIAL + 0x100_0000;
+/// An address that nothing is mapped to, here and in the other experiments that need one.
+pub(super) const HOLE: u64 = SPECIAL + 0x100_0000;
 
 impl Options {
     pub fn run(&self, report: &mut Report) -> Result<()> {

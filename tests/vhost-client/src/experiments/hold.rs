@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
-use super::fault::send;
-use super::{check_traffic, driver_memory, setup};
+mod driver;
+
+use super::driver_memory;
 use crate::device::Device;
 use crate::memory::Memory;
-use crate::nic::{Nic, Setup, AREA_SIZE};
 use crate::output::Report;
-use crate::ring::Buffer;
-use crate::{events, Common};
-use anyhow::{ensure, Context, Result};
+use crate::Common;
+use anyhow::{Context, Result};
 use clap::Args;
+use driver::{Driver, Start};
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Open the device, start it, and hold it until standard input ends or the time is over
 ///
 /// Prints the line "ready" once the device runs. A line of standard input that says reset, busy-reset, frames, lost, suspend,
-/// fault or load has it do that, and answer with a line.
+/// fault or load has it do that, and answer with a line. With a block device, frames are requests, written and read back
 #[derive(Args)]
 pub struct Options {
     #[command(flatten)]
@@ -87,7 +87,7 @@ struct Holder<'a> {
     common: &'a Common,
     device: &'a Device,
     memory: &'a Memory,
-    nic: Option<Nic<'a>>,
+    driver: Option<Driver<'a>>,
     suspended: bool,
     loaded: bool,
 }
@@ -101,7 +101,7 @@ impl Options {
             common,
             device: &device,
             memory: &memory,
-            nic: None,
+            driver: None,
             suspended: false,
             loaded: false,
         };
@@ -109,26 +109,23 @@ impl Options {
             return holder.wait(self.seconds);
         }
         device.map(&memory, 0, true)?;
-        let setup = Setup {
-            fill: !self.deaf,
-            ..setup(common)
-        };
-        let mut nic = if self.allow_trouble {
-            // It may come before the status is read.
-            let nic = Nic::prepare(&device, &memory, setup, common.limit())?;
-            nic.try_start()?;
-            nic
-        } else {
-            Nic::start(&device, &memory, setup, common.limit())?
-        };
+        let mut driver = Driver::start(
+            common,
+            &device,
+            &memory,
+            Start {
+                deaf: self.deaf,
+                perhaps: self.allow_trouble,
+            },
+        )?;
         if self.frames > 0 && !self.deaf {
-            let traffic = nic.loopback(self.frames)?;
-            check_traffic(report, "frames came back", &traffic, self.frames);
+            let work = driver.work(self.frames)?;
+            report.check("frames came back", work.complete, work.description);
         }
-        holder.nic = Some(nic);
+        holder.driver = Some(driver);
         holder.wait(self.seconds)?;
-        let told = match &holder.nic {
-            Some(nic) => events::wait(&[&nic.config_call], Duration::ZERO)?[0] > 0,
+        let told = match &holder.driver {
+            Some(driver) => driver.is_in_trouble(&device)?,
             None => false,
         };
         if !self.allow_trouble {
@@ -157,20 +154,19 @@ impl Holder<'_> {
     fn carry_out(&mut self, step: Step) -> Result<String> {
         match step {
             Step::Reset | Step::BusyReset => {
-                if let (Step::BusyReset, Some(nic)) = (step, self.nic.as_mut()) {
-                    let frames = nic.new_run();
-                    for sequence in 0..64 {
-                        nic.queue_frame(&frames.make(sequence))?;
-                    }
-                    nic.transmit.kick(self.memory)?;
+                if let (Step::BusyReset, Some(driver)) = (step, self.driver.as_mut()) {
+                    driver.burst(self.memory)?;
                 }
                 self.device.reset()?;
-                self.nic = None;
+                self.driver = None;
                 self.suspended = false;
                 Ok(format!("status {:#x}", self.device.status()?))
             }
             Step::Frames => self.frames(),
-            Step::Lost => self.lost(),
+            Step::Lost => {
+                let driver = self.driver.as_mut().context("the device is only open")?;
+                driver.lose(self.common, self.memory)
+            }
             Step::Load => {
                 self.loaded = true;
                 self.frames()
@@ -186,14 +182,8 @@ impl Holder<'_> {
                 Err(error) => error.to_string(),
             }),
             Step::Fault => {
-                let nic = self.nic.as_mut().context("the device is only open")?;
-                let unmapped = Buffer {
-                    iova: self.common.iova + AREA_SIZE + 0x100_0000,
-                    length: 100,
-                    writable: false,
-                };
-                send(nic, unmapped)?;
-                events::wait(&[&nic.config_call], self.common.limit())?;
+                let driver = self.driver.as_mut().context("the device is only open")?;
+                driver.fault(self.common, self.device)?;
                 Ok(format!("status {:#x}", self.device.status()?))
             }
         }
@@ -204,35 +194,16 @@ impl Holder<'_> {
         if std::mem::take(&mut self.suspended) {
             self.device.resume().context("resuming")?;
         }
-        let nic = match &mut self.nic {
-            Some(nic) => nic,
-            none => none.insert(Nic::start(
+        let driver = match &mut self.driver {
+            Some(driver) => driver,
+            none => none.insert(Driver::start(
+                self.common,
                 self.device,
                 self.memory,
-                setup(self.common),
-                self.common.limit(),
+                Start::default(),
             )?),
         };
-        let traffic = nic.loopback(16)?;
-        Ok(format!("{} of 16", traffic.received))
-    }
-
-    /// Sends frames, and waits until the device has taken them.
-    fn lost(&mut self) -> Result<String> {
-        let nic = self.nic.as_mut().context("the device is only open")?;
-        let frames = nic.new_run();
-        for sequence in 0..16 {
-            ensure!(nic.queue_frame(&frames.make(sequence))?, "the ring is full");
-        }
-        nic.transmit.kick(self.memory)?;
-        let end = Instant::now() + self.common.limit();
-        while nic.transmit.ring.outstanding() > 0 {
-            ensure!(Instant::now() < end, "frames stand still");
-            if nic.transmit.ring.take_used(self.memory)?.is_none() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Ok("16 sent".to_string())
+        Ok(format!("{} of 16", driver.work(16)?.came))
     }
 
     fn answer(&mut self, word: &str) -> Result<String> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR MIT
 
 use super::open;
-use crate::device::errno;
+use crate::device::{errno, BLOCK_DEVICE, NETWORK_DEVICE};
 use crate::output::Report;
 use crate::{raw, Common};
 use anyhow::{Context, Result};
@@ -18,7 +18,8 @@ pub struct Options {
     pub common: Common,
 }
 
-const FEATURES: [(u32, &str); 30] = [
+/// What a type of device offers that others don't: each has these bits for itself.
+const NETWORK_FEATURES: [(u32, &str); 21] = [
     (0, "CSUM"),
     (1, "GUEST_CSUM"),
     (2, "CTRL_GUEST_OFFLOADS"),
@@ -39,6 +40,25 @@ const FEATURES: [(u32, &str); 30] = [
     (21, "GUEST_ANNOUNCE"),
     (22, "MQ"),
     (23, "CTRL_MAC_ADDR"),
+    (63, "SPEED_DUPLEX"),
+];
+
+const BLOCK_FEATURES: [(u32, &str); 11] = [
+    (1, "SIZE_MAX"),
+    (2, "SEG_MAX"),
+    (5, "RO"),
+    (6, "BLK_SIZE"),
+    (9, "FLUSH"),
+    (10, "TOPOLOGY"),
+    (11, "CONFIG_WCE"),
+    (12, "MQ"),
+    (13, "DISCARD"),
+    (14, "WRITE_ZEROES"),
+    (16, "SECURE_ERASE"),
+];
+
+/// What devices of every type may offer.
+const FEATURES: [(u32, &str); 9] = [
     (27, "ANY_LAYOUT"),
     (28, "INDIRECT_DESC"),
     (29, "EVENT_IDX"),
@@ -48,7 +68,6 @@ const FEATURES: [(u32, &str); 30] = [
     (35, "IN_ORDER"),
     (36, "ORDER_PLATFORM"),
     (38, "NOTIFICATION_DATA"),
-    (63, "SPEED_DUPLEX"),
 ];
 
 const BACKEND_FEATURES: [(u32, &str); 8] = [
@@ -66,18 +85,22 @@ impl Options {
     pub fn run(&self, report: &mut Report) -> Result<()> {
         let device = open(&self.common)?;
         let vdpa = &device.vdpa;
-        report.value(
-            "device_id",
-            vdpa.get_device_id()
-                .map_err(errno)
-                .context("VHOST_VDPA_GET_DEVICE_ID")?,
-        );
+        let device_id = vdpa
+            .get_device_id()
+            .map_err(errno)
+            .context("VHOST_VDPA_GET_DEVICE_ID")?;
+        report.value("device_id", device_id);
         report.value("status", device.status()?);
         let features = vdpa
             .get_features()
             .map_err(errno)
             .context("VHOST_GET_FEATURES")?;
-        report.value("features", names(features, &FEATURES));
+        let own: &[_] = match device_id {
+            NETWORK_DEVICE => &NETWORK_FEATURES,
+            BLOCK_DEVICE => &BLOCK_FEATURES,
+            _ => &[],
+        };
+        report.value("features", names(features, &[own, &FEATURES].concat()));
         let backend = vdpa
             .get_backend_features()
             .map_err(errno)
@@ -143,9 +166,9 @@ impl Options {
             .context("VHOST_VDPA_GET_CONFIG")?;
         report.value("config", hexadecimal(&config));
         report.check(
-            "the device is a network device",
-            report.values["device_id"] == 1,
-            "its virtio type isn't 1",
+            "the device is a network device or a block device",
+            [NETWORK_DEVICE, BLOCK_DEVICE].contains(&device_id),
+            "its virtio type is neither 1 nor 2",
         );
         report.check_same("the status is 0 after opening", device.status()?, 0);
         Ok(())
