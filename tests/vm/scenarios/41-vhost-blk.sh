@@ -33,6 +33,7 @@ same_features() {
 }
 
 test_device_is_added_and_shown() {
+    clean_up
     add blk0 "$BLK"
     contains "the device" "$(vdpa dev show blk0)" "blk0: type block mgmtdev $BLK"
     contains "its queues" "$(vdpa dev show blk0)" "max_vqs $(nproc) "
@@ -55,6 +56,7 @@ test_device_is_added_and_shown() {
 by_nobody() { su nobody -c "$*"; }
 
 test_anybody_may_look_and_nobody_else_may_change() {
+    clean_up
     add blk0 "$BLK"
     same "who asks" "$(by_nobody id -u)" 65534
     for shown in "dev show" "dev show blk0" "dev config show" "dev config show blk0" "mgmtdev show" "mgmtdev show $BLK"; do
@@ -69,6 +71,7 @@ test_anybody_may_look_and_nobody_else_may_change() {
 }
 
 test_group_that_no_process_could_move_is_not_there() {
+    clean_up
     # vhost-vdpa refuses the number of a group that no queue has. VERSION_1, ACCESS_PLATFORM, and FLUSH: no MQ.
     add blk0 "$BLK" device_features 0x300000200
     bind blk0 vhost_vdpa
