@@ -12,7 +12,10 @@ mod request;
 use crate::{
     block,
     card::Card,
-    cmdq::CommandError,
+    cmdq::{
+        commands,
+        CommandError, //
+    },
     info::Translation,
     vdpa::{
         virtio::*,
@@ -48,7 +51,7 @@ use kernel::{
 };
 use request::Refusal;
 
-/// Features that this driver can offer. Each device offers those of them that the card has.
+/// Features that this driver knows. Each device offers those of them that the card has.
 pub(crate) const FEATURES: u64 = (1 << VIRTIO_F_VERSION_1)
     | (1 << VIRTIO_F_ACCESS_PLATFORM)
     | (1 << VIRTIO_F_ORDER_PLATFORM)
@@ -109,6 +112,14 @@ pub(crate) enum Type {
 }
 
 impl Type {
+    /// Its name, for the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Net => "network",
+            Self::Block => "block",
+        }
+    }
+
     /// Virtio's number for it.
     pub(crate) fn virtio_id(self) -> u32 {
         match self {
@@ -117,7 +128,7 @@ impl Type {
         }
     }
 
-    /// Features that this driver can offer.
+    /// Features that this driver knows.
     pub(crate) fn features(self) -> u64 {
         match self {
             Self::Net => FEATURES,
@@ -158,7 +169,35 @@ impl Manager {
         EINVAL
     }
 
-    /// Registers the management device of `card` for network devices.
+    /// Features that some device of this type can offer, as the card says, which may say anything: those that this driver
+    /// doesn't know are left out.
+    ///
+    /// # Errors
+    ///
+    /// `ENODEV` if the card refuses to say it, or fails: the log has the reason, and there is no card for this driver then. Else
+    /// what kept the command from being issued.
+    pub(crate) fn possible_features(card: &Card, device_type: Type) -> Result<u64> {
+        match commands::device_type_query(card, device_type.virtio_id()) {
+            Ok(info) => Ok(info.features.get() & device_type.features()),
+            Err(CommandError::NotIssued(error)) => Err(error),
+            Err(CommandError::Dead) => Err(ENODEV),
+            Err(CommandError::Refused(code)) => {
+                dev_err!(
+                    card.dev(),
+                    "card does not say what its {} devices can offer ({}); update its firmware\n",
+                    device_type.name(),
+                    code.text()
+                );
+                Err(ENODEV)
+            }
+        }
+    }
+
+    /// Registers the management device of `card` for network devices. Asks the card what they can offer.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::possible_features()`], else what the core fails with.
     pub(crate) fn register<'bound>(
         parent: &'bound device::Device<Bound>,
         card: Arc<Card>,
@@ -166,7 +205,7 @@ impl Manager {
         Self::register_type(parent, card, Type::Net)
     }
 
-    /// Registers the management device of `card` for block devices.
+    /// The same for block devices, on a card that has disks.
     pub(crate) fn register_block<'bound>(
         parent: &'bound device::Device<Bound>,
         card: Arc<Card>,
@@ -179,34 +218,37 @@ impl Manager {
         card: Arc<Card>,
         device_type: Type,
     ) -> impl PinInit<Management<'bound>, Error> + 'bound {
-        let max_queues = card.info.num_queues.into();
+        pin_init::pin_init_scope(move || {
+            let supported_features = Self::possible_features(&card, device_type)?;
+            let max_queues = card.info.num_queues.into();
 
-        crate::pci::register_management(
-            parent,
-            ManagementInfo {
-                device_ids: match device_type {
-                    Type::Net => &[VIRTIO_ID_NET],
-                    Type::Block => &[VIRTIO_ID_BLOCK],
+            Ok(crate::pci::register_management(
+                parent,
+                ManagementInfo {
+                    device_ids: match device_type {
+                        Type::Net => &[VIRTIO_ID_NET],
+                        Type::Block => &[VIRTIO_ID_BLOCK],
+                    },
+                    supported_features,
+                    max_supported_vqs: max_queues,
+                    config_attrs: match device_type {
+                        Type::Net => {
+                            ConfigAttr::Mac
+                                | ConfigAttr::Mtu
+                                | ConfigAttr::MaxVqPairs
+                                | ConfigAttr::Features
+                        }
+                        // The others are about networks, and the core refuses them.
+                        Type::Block => ConfigAttr::Features.into(),
+                    },
+                    child: match device_type {
+                        Type::Net => None,
+                        Type::Block => Some("mooring_blk"),
+                    },
                 },
-                supported_features: device_type.features(),
-                max_supported_vqs: max_queues,
-                config_attrs: match device_type {
-                    Type::Net => {
-                        ConfigAttr::Mac
-                            | ConfigAttr::Mtu
-                            | ConfigAttr::MaxVqPairs
-                            | ConfigAttr::Features
-                    }
-                    // The others are about networks, and the core refuses them.
-                    Type::Block => ConfigAttr::Features.into(),
-                },
-                child: match device_type {
-                    Type::Net => None,
-                    Type::Block => Some("mooring_blk"),
-                },
-            },
-            Manager { card, device_type },
-        )
+                Manager { card, device_type },
+            ))
+        })
     }
 }
 

@@ -70,6 +70,22 @@ pub(crate) fn device_create(
     )?)
 }
 
+/// Reads what devices of a type can offer.
+pub(crate) fn device_type_query(
+    card: &Card,
+    virtio_id: u32,
+) -> Result<wire::DeviceTypeInfo, CommandError> {
+    let arguments = wire::DeviceTypeQuery {
+        virtio_id: virtio_id.into(),
+    };
+    reply(&card.execute(
+        Opcode::DeviceTypeQuery,
+        wire::NO_DEVICE,
+        arguments.as_bytes(),
+        Payload::None,
+    )?)
+}
+
 /// Resets a device object and frees it with its queues.
 pub(crate) fn device_destroy(card: &Card, device: u16) -> Result<(), CommandError> {
     card.execute(Opcode::DeviceDestroy, device, &[], Payload::None)?;

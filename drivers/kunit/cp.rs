@@ -449,6 +449,9 @@ impl ControlProcessor {
                 }
                 self.update(number, AddressSpaceMode::Translated)
             }
+            Opcode::DeviceTypeQuery => Ok(reply(wire::DeviceTypeInfo {
+                features: u64::MAX.into(),
+            })),
             Opcode::AddressSpaceQuery => {
                 let arguments: wire::AddressSpaceSelect = arguments(command)?;
                 let space = *self.space(arguments.address_space.get())?;

@@ -32,7 +32,8 @@ mod tests {
         },
         mgmt::{
             Management,
-            Manager, //
+            Manager,
+            Type, //
         },
         msix::EVENT_VECTOR,
         vdpa::virtio::*,
@@ -155,6 +156,27 @@ mod tests {
         let shared: Arc<Card> = card.card().clone();
         drop((management, card));
         check!(Arc::into_unique_or_drop(shared).is_some());
+        Ok(())
+    }
+
+    /// The card may say anything of what it can offer, but has to say something.
+    #[test]
+    fn only_known_features_are_shown() -> Result {
+        let parent = Parent::new()?;
+        let card = TestCard::new(&parent)?;
+
+        // It claims every bit.
+        for device_type in [Type::Net, Type::Block] {
+            let known = device_type.features();
+            check!(Manager::possible_features(card.card(), device_type) == Ok(known));
+        }
+        for code in [ErrorCode::UnknownOpcode, ErrorCode::NotSupported] {
+            card.cp(|cp| cp.answer(Opcode::DeviceTypeQuery, Answer::Refused(code)));
+            check!(manage(&parent, &card).err() == Some(ENODEV));
+            check!(parent.vdpa_add(NAME).is_err());
+        }
+        let _management = manage(&parent, &card)?;
+        parent.vdpa_add(NAME)?;
         Ok(())
     }
 

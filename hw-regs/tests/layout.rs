@@ -83,6 +83,10 @@ layout!(device_set_features: DeviceSetFeatures, 8 bytes {
     0 8 features,
 });
 
+layout!(device_type_query: DeviceTypeQuery, 4 bytes {
+    0 4 virtio_id,
+});
+
 layout!(queue_enable: QueueEnable, 40 bytes {
     0 2 queue,
     2 2 size,
@@ -136,6 +140,10 @@ layout!(address_space_read: AddressSpaceRead, 8 bytes {
 });
 
 // Results of commands, at byte 4 of the completion.
+
+layout!(device_type_info: DeviceTypeInfo, 8 bytes {
+    0 8 features,
+});
 
 layout!(device_created: DeviceCreated, 24 bytes {
     0 2 device,
@@ -228,6 +236,7 @@ fn arguments_and_results_fit_into_their_entries() {
     for size in [
         size_of::<DeviceCreate>(),
         size_of::<DeviceSetFeatures>(),
+        size_of::<DeviceTypeQuery>(),
         size_of::<QueueEnable>(),
         size_of::<QueueSelect>(),
         size_of::<NetSetMac>(),
@@ -242,6 +251,7 @@ fn arguments_and_results_fit_into_their_entries() {
     }
     for size in [
         size_of::<DeviceCreated>(),
+        size_of::<DeviceTypeInfo>(),
         size_of::<QueueState>(),
         size_of::<AddressSpaceCreated>(),
         size_of::<AddressSpaceUpdated>(),

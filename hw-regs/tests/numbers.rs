@@ -16,6 +16,7 @@ fn opcodes() {
         (0x0102, Opcode::DeviceReset),
         (0x0103, Opcode::DeviceSetFeatures),
         (0x0104, Opcode::DeviceStatistics),
+        (0x0105, Opcode::DeviceTypeQuery),
         (0x0110, Opcode::QueueEnable),
         (0x0111, Opcode::QueueDisable),
         (0x0112, Opcode::QueueQuery),

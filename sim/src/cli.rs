@@ -102,6 +102,10 @@ struct Size {
     #[arg(long, value_name = "N", default_value_t = CardConfig::default().max_queue_size)]
     max_queue_size: u16,
 
+    /// No packed rings: every virtqueue is a split one
+    #[arg(long)]
+    no_packed_ring: bool,
+
     /// Extents in one update command
     #[arg(long, value_name = "N", default_value_t = CardConfig::default().max_batch)]
     max_batch: u16,
@@ -264,6 +268,7 @@ impl Arguments {
             address_spaces: size.address_spaces,
             extents: size.extents,
             max_queue_size: size.max_queue_size,
+            packed_ring: !size.no_packed_ring,
             max_batch: size.max_batch,
             iommu: size.iommu,
             iova_bits: size.iova_bits,

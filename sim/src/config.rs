@@ -34,6 +34,8 @@ pub struct CardConfig {
     pub max_queue_size: u16,
     /// Fewest entries of a virtqueue, a power of two.
     pub min_queue_size: u16,
+    /// Whether virtqueues can be packed rings.
+    pub packed_ring: bool,
     /// Bits of an I/O virtual address.
     pub iova_bits: u8,
     /// Bits of a bus address.
@@ -80,6 +82,7 @@ impl Default for CardConfig {
             extents: 65536,
             max_queue_size: 1024,
             min_queue_size: 2,
+            packed_ring: true,
             iova_bits: 64,
             bus_bits: 64,
             vectors: Self::default_vectors(queues),

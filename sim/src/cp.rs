@@ -101,7 +101,7 @@ impl Blocks {
                 vectors: config.vectors,
                 max_batch: config.max_batch,
                 identity: config.iommu == IommuKind::Identity,
-                packed_ring: true,
+                packed_ring: config.packed_ring,
                 disks: 0,
                 mac_base: config.mac_base,
                 link_speed: config.link_speed,

@@ -23,7 +23,7 @@ pub(crate) fn set_up(config: &CardConfig, registers: &mut RegisterFile) {
         .with_iommu(config.iommu != IommuKind::None)
         .with_identity(config.iommu == IommuKind::Identity)
         .with_split_ring(true)
-        .with_packed_ring(true);
+        .with_packed_ring(config.packed_ring);
     let queue_size = InfoQueueSize(0)
         .with_max(config.max_queue_size)
         .with_min(config.min_queue_size);

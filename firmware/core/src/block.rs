@@ -37,8 +37,9 @@ pub const MAX_WRITE_ZEROES_SEG: u32 = 1;
 
 /// Virtio feature bits of block devices, as far as the firmware knows them.
 pub mod features {
-    use crate::hal::DiskInfo;
+    use crate::hal::{Capabilities, DiskInfo, Hal};
     use crate::net::features::{ACCESS_PLATFORM, ORDER_PLATFORM, VERSION_1};
+    use crate::ring;
 
     /// `VIRTIO_BLK_F_SIZE_MAX`.
     pub const SIZE_MAX: u64 = 1 << 1;
@@ -78,6 +79,14 @@ pub mod features {
             offered |= RO;
         }
         offered
+    }
+
+    /// All that some block device of this card could offer.
+    pub(crate) fn possible<H: Hal>(hal: &H, capabilities: &Capabilities) -> u64 {
+        let ring = ring::offered(capabilities);
+        (0..capabilities.disks).fold(0, |all, disk| {
+            all | offered(0, capabilities.queues, &hal.disk(disk), ring)
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use mooring_hw_regs::wire::{
 };
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::device::Devices;
+use crate::device::{self, Devices};
 use crate::hal::Hal;
 use crate::iommu::AddressSpaces;
 use crate::{net, vq};
@@ -94,6 +94,7 @@ impl<const D: usize, const Q: usize, const S: usize> ControlProcessor<D, Q, S> {
                 write_payload(hal, command, &statistics)?;
                 done()
             }
+            Opcode::DeviceTypeQuery => device::type_info(hal, &arguments(command)?),
             Opcode::QueueEnable => vq::enable(
                 &mut self.devices,
                 &self.spaces,

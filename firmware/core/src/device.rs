@@ -3,15 +3,30 @@
 //! Device objects and which of the card's queues they own.
 
 use mooring_hw_regs::wire::{
-    DeviceCreate, DeviceCreated, DeviceSetFeatures, DeviceStatistics, ErrorCode, NetSetMac,
-    NO_DEVICE, VIRTIO_ID_BLOCK, VIRTIO_ID_NET,
+    DeviceCreate, DeviceCreated, DeviceSetFeatures, DeviceStatistics, DeviceTypeInfo,
+    DeviceTypeQuery, ErrorCode, NetSetMac, NO_DEVICE, VIRTIO_ID_BLOCK, VIRTIO_ID_NET,
 };
 
+use crate::block;
 use crate::cp::{done, result, Outcome};
 use crate::hal::{Capabilities, Hal, MacTable, QueueRole, ReceiveFilter};
 use crate::net::status::Status;
 use crate::net::{self, features};
 use crate::ring;
+
+/// `Opcode::DeviceTypeQuery`.
+pub(crate) fn type_info<H: Hal>(hal: &H, arguments: &DeviceTypeQuery) -> Outcome {
+    let capabilities = hal.capabilities();
+    let features = match arguments.virtio_id.get() {
+        VIRTIO_ID_NET => features::possible(&capabilities),
+        VIRTIO_ID_BLOCK if capabilities.disks == 0 => return Err(ErrorCode::NotSupported),
+        VIRTIO_ID_BLOCK => block::features::possible(hal, &capabilities),
+        _ => return Err(ErrorCode::InvalidArgument),
+    };
+    result(&DeviceTypeInfo {
+        features: features.into(),
+    })
+}
 
 /// Which type of device it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,6 +52,10 @@ pub enum Opcode {
     DeviceSetFeatures = 0x0103,
     /// Reads counters ⇒ [`DeviceStatistics`](super::DeviceStatistics).
     DeviceStatistics = 0x0104,
+    /// Reads what the card's devices of a type can offer ([`DeviceTypeQuery`]) →
+    /// [`DeviceTypeInfo`](super::DeviceTypeInfo). Refused with
+    /// [`ErrorCode::NotSupported`](super::ErrorCode::NotSupported) if the card has none of that type.
+    DeviceTypeQuery = 0x0105,
     /// Starts a queue ([`QueueEnable`]); refused with [`ErrorCode::Busy`](super::ErrorCode::Busy) if it runs.
     QueueEnable = 0x0110,
     /// Stops a queue ([`QueueSelect`]), waits until none of its DMA and interrupts is under way →
@@ -112,13 +116,14 @@ pub enum Opcode {
 
 impl Opcode {
     /// Every opcode, in the order of its number.
-    pub const ALL: [Opcode; 21] = [
+    pub const ALL: [Opcode; 22] = [
         Self::Nop,
         Self::DeviceCreate,
         Self::DeviceDestroy,
         Self::DeviceReset,
         Self::DeviceSetFeatures,
         Self::DeviceStatistics,
+        Self::DeviceTypeQuery,
         Self::QueueEnable,
         Self::QueueDisable,
         Self::QueueQuery,
@@ -187,6 +192,14 @@ pub struct DeviceSetFeatures {
     /// Virtio feature bits, a subset of those offered. One that lacks what it depends on (virtio 1.3, section 5.1.3.1) has no
     /// effect.
     pub features: U64,
+}
+
+/// Arguments of [`Opcode::DeviceTypeQuery`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct DeviceTypeQuery {
+    /// Virtio device type: [`VIRTIO_ID_NET`](super::VIRTIO_ID_NET) or [`VIRTIO_ID_BLOCK`](super::VIRTIO_ID_BLOCK).
+    pub virtio_id: U32,
 }
 
 /// Flag of [`QueueEnable`]: the queue may run through address spaces that are 1:1. Without it the card

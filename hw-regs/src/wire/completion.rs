@@ -45,6 +45,15 @@ pub struct DeviceCreated {
     pub mtu: U16,
 }
 
+/// Result of [`Opcode::DeviceTypeQuery`](super::Opcode::DeviceTypeQuery).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct DeviceTypeInfo {
+    /// Virtio feature bits of which each is offered by some device of this type that the card could make: some depend on the
+    /// number of queues, others on the disk.
+    pub features: U64,
+}
+
 /// Result of [`Opcode::QueueDisable`](super::Opcode::QueueDisable) and
 /// [`Opcode::QueueQuery`](super::Opcode::QueueQuery).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -4,13 +4,27 @@
 # What stock iproute2 sets and shows: attributes of devices, why one is refused, counters of queues, and the interrupts'
 # processors.
 
+# features_of HANDLE prints the features that some device of a management device can offer, in the order of their bits.
+features_of() { vdpa mgmtdev show "$1" | sed -n 's/.*dev_features //p'; }
+
+# What all devices offer, and what the network devices of a large card do beside that.
+ALL='RING_INDIRECT_DESC RING_EVENT_IDX VERSION_1 ACCESS_PLATFORM RING_PACKED IN_ORDER ORDER_PLATFORM NOTIFICATION_DATA'
+NET='CSUM GUEST_CSUM CTRL_GUEST_OFFLOADS MTU MAC GUEST_TSO4 GUEST_TSO6 GUEST_ECN HOST_TSO4 HOST_TSO6 HOST_ECN MRG_RXBUF STATUS'
+NET="$NET CTRL_VQ CTRL_RX CTRL_VLAN CTRL_RX_EXTRA GUEST_ANNOUNCE MQ CTRL_MAC_ADDR $ALL SPEED_DUPLEX"
+
 test_management_device_says_what_it_has() {
     said=$(vdpa mgmtdev show "$LOOP")
     contains "the management device" "$said" "supported_classes net"
     contains "the management device" "$said" "max_supported_vqs 64"
-    for feature in MTU MAC STATUS CTRL_VQ MQ VERSION_1 ACCESS_PLATFORM; do
-        contains "the management device's features" "$said" "$feature"
-    done
+    same "what its devices can offer" "$(features_of "$LOOP")" "$NET"
+}
+
+test_management_devices_offer_what_their_card_has() {
+    # The poor card has split rings only, and too few queues for two pairs and a control queue.
+    same "what the poor card can offer" "$(features_of "$POOR")" "$(echo "$NET" | sed 's/ MQ / /; s/ RING_PACKED / /')"
+    # iproute2 has no names for the features of block devices, which are SIZE_MAX, SEG_MAX, RO, BLK_SIZE, FLUSH, TOPOLOGY, MQ,
+    # DISCARD and WRITE_ZEROES. One of the card's disks is read-only, and the other one can discard.
+    same "what a card with disks can offer" "$(features_of "$BLK")" "bit_1 bit_2 bit_5 bit_6 bit_9 bit_10 bit_12 bit_13 bit_14 $ALL"
 }
 
 # refused_because REASON ATTRIBUTE... fails unless a device with these attributes is refused, and the log says why.

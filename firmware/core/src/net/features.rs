@@ -2,6 +2,9 @@
 
 //! Virtio feature bits, as far as the firmware knows them, and which of them need others (virtio 1.3, section 5.1.3.1).
 
+use crate::hal::Capabilities;
+use crate::ring;
+
 /// `VIRTIO_NET_F_CSUM`: the device completes checksums of frames that it takes.
 pub const CSUM: u64 = 1 << 0;
 /// `VIRTIO_NET_F_GUEST_CSUM`: the driver takes frames with incomplete checksums.
@@ -118,6 +121,14 @@ pub(crate) fn offered(wanted: u64, pairs: u16, control: bool, mac_chosen: bool, 
         offered &= !CTRL_MAC_ADDR;
     }
     effective(offered)
+}
+
+/// All that some network device of this card could offer.
+pub(crate) fn possible(capabilities: &Capabilities) -> u64 {
+    // A control queue, and a second pair, if there are queues for that.
+    let control = capabilities.queues >= 3;
+    let pairs = capabilities.queues.saturating_sub(1) / 2;
+    offered(0, pairs, control, false, ring::offered(capabilities))
 }
 
 /// Those of some features that come with what they depend on; the others have no effect. Drivers agree on each by itself (a
