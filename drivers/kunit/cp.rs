@@ -96,6 +96,8 @@ pub(crate) struct ControlProcessor {
     disk: Disk,
     /// Whether queues that stop have not returned all that they have taken.
     owes: bool,
+    /// Features that devices offer beside those that they always do.
+    offered: u64,
 }
 
 /// A disk.
@@ -160,6 +162,7 @@ impl ControlProcessor {
             link_up: true,
             disk: Disk::Good,
             owes: false,
+            offered: 0,
         }
     }
 
@@ -214,6 +217,11 @@ impl ControlProcessor {
     /// Has queues stop without returning all that they have taken, or no longer.
     pub(super) fn owe(&mut self, owes: bool) {
         self.owes = owes;
+    }
+
+    /// Has devices offer these features, too, from the next one on.
+    pub(super) fn offer(&mut self, features: u64) {
+        self.offered = features;
     }
 
     /// Devices that exist.
@@ -482,13 +490,14 @@ impl ControlProcessor {
             return Ok(reply(self.block_device(number, &arguments)));
         }
         let pairs = arguments.queue_pairs.get();
-        let control = pairs > 1;
+        let control = pairs > 1 || self.offered & (1 << VIRTIO_NET_F_CTRL_VQ) != 0;
         let mut features = 1 << VIRTIO_F_VERSION_1
             | 1 << VIRTIO_F_ACCESS_PLATFORM
             | 1 << VIRTIO_NET_F_MAC
-            | 1 << VIRTIO_NET_F_MTU;
+            | 1 << VIRTIO_NET_F_MTU
+            | self.offered;
 
-        if control {
+        if pairs > 1 {
             features |= 1 << VIRTIO_NET_F_CTRL_VQ | 1 << VIRTIO_NET_F_MQ;
         }
         *used = true;

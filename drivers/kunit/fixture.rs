@@ -32,7 +32,8 @@ use crate::{
     },
     pci::{
         Doorbells,
-        Registers, //
+        Registers,
+        Rung, //
     },
     vdpa::IovaRange,
     wire::{
@@ -44,13 +45,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 /// Changes that fit an update command: few, so that several commands are needed.
@@ -79,7 +74,7 @@ pub(super) fn info(translation: Translation) -> Info {
 pub(super) struct TestCard {
     card: Arc<Card>,
     registers: Registers,
-    doorbells: Arc<Atomic<u32>>,
+    rung: Arc<Rung>,
 }
 
 impl TestCard {
@@ -91,19 +86,19 @@ impl TestCard {
     /// One that translates in this way.
     pub(super) fn of_kind(parent: &Parent, translation: Translation) -> Result<Self> {
         let registers = Registers::new()?;
-        let doorbells = Arc::new(Atomic::new(0), GFP_KERNEL)?;
+        let rung = Arc::new(Rung::new(), GFP_KERNEL)?;
         let card = Card::new(
             sys::pci_function(),
             parent.dev(),
             registers.clone(),
-            Doorbells::new(doorbells.clone()),
+            Doorbells::new(rung.clone()),
             info(translation),
         )?;
 
         let card = Self {
             card,
             registers,
-            doorbells,
+            rung,
         };
         card.card.enable()?;
         Ok(card)
@@ -124,9 +119,9 @@ impl TestCard {
         self.registers.post(event);
     }
 
-    /// How often a doorbell was rung.
-    pub(super) fn rung(&self) -> u32 {
-        self.doorbells.load(Relaxed)
+    /// What was written to its doorbells.
+    pub(super) fn rung(&self) -> &Rung {
+        &self.rung
     }
 }
 

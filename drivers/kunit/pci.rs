@@ -112,20 +112,53 @@ impl Registers {
     }
 }
 
-/// BAR 2: counts what is written.
+/// What was written to the doorbells.
+pub(crate) struct Rung {
+    count: Atomic<u32>,
+    /// The card's queue whose doorbell it was, above the value.
+    last: Atomic<u64>,
+}
+
+impl Rung {
+    /// Nothing was written so far.
+    pub(crate) fn new() -> Self {
+        Self {
+            count: Atomic::new(0),
+            last: Atomic::new(0),
+        }
+    }
+
+    /// How often a doorbell was rung.
+    pub(crate) fn count(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
+
+    /// The card's queue whose doorbell was rung last, and the value.
+    pub(crate) fn last(&self) -> (u16, u32) {
+        let last = self.last.load(Relaxed);
+
+        // CAST: What `ring()` has put together.
+        ((last >> 32) as u16, last as u32)
+    }
+}
+
+/// BAR 2: notes what is written.
 pub(crate) struct Doorbells {
-    rung: Arc<Atomic<u32>>,
+    rung: Arc<Rung>,
 }
 
 impl Doorbells {
-    /// Doorbells that count in `rung`.
-    pub(crate) fn new(rung: Arc<Atomic<u32>>) -> Self {
+    /// Doorbells that note in `rung`.
+    pub(crate) fn new(rung: Arc<Rung>) -> Self {
         Self { rung }
     }
 
     /// See the driver's function of this name.
-    pub(crate) fn ring(&self, _queue: u16, _value: u32) {
-        self.rung.fetch_add(1, Relaxed);
+    pub(crate) fn ring(&self, queue: u16, value: u32) {
+        let last = u64::from(queue) << 32 | u64::from(value);
+
+        self.rung.last.store(last, Relaxed);
+        self.rung.count.fetch_add(1, Relaxed);
     }
 
     /// See the driver's function of this name. There is no such page, so nobody may map it.
