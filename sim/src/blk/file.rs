@@ -21,7 +21,8 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Bytes that are written before they are synced even if nobody asks. Without a bound a flush could take as long as it takes
 /// to write out whatever the host has memory for, and the card's driver doesn't wait for ever for a queue to stop.
-const MOST_UNSYNCED: u64 = 64 << 20;
+/// A smaller one costs a disk whose blocks are written again and again much of its speed.
+const MOST_UNSYNCED: u64 = 256 << 20;
 
 /// Largest block of a file system that accesses are advised to be a multiple of.
 const MAX_PHYSICAL_BLOCK: u32 = 64 << 10;

@@ -118,7 +118,7 @@ fn content_stays_when_the_model_ends() {
 
 #[test]
 fn little_is_unsynced() {
-    let (_folder, options) = image(MOST_UNSYNCED);
+    let (_folder, options) = image(8 << 20);
     let disk = FileDisk::open(&options).unwrap();
     let unsynced = || disk.unsynced.load(Ordering::Relaxed);
     disk.write(0, &[1; 512]).unwrap();
@@ -126,7 +126,7 @@ fn little_is_unsynced() {
     disk.flush().unwrap();
     assert_eq!(unsynced(), 0);
     let data = vec![1; 1 << 20];
-    for round in 0..80 {
+    for round in 0..(MOST_UNSYNCED >> 20) + 16 {
         disk.write((round % 8) << 20, &data).unwrap();
         assert!(unsynced() <= MOST_UNSYNCED);
     }
