@@ -3,8 +3,9 @@
 //! The card and the threads that run it.
 //!
 //! Its work is done in bounded steps, by the worker; but by whoever brings the work if the worker sleeps, because to wake a
-//! thread takes longer than most steps. That is the vfio-user thread, which reads and writes the card's registers, or a disk's
-//! thread. Doorbells go past the lock, see [`Doorbells`](crate::Doorbells): who rings one calls [`SharedCard::run`] afterwards.
+//! thread takes longer than most steps. That is the vfio-user thread, which reads and writes the card's registers; what it is asked
+//! next waits for a step at most. Doorbells go past the lock, see [`Doorbells`](crate::Doorbells): who rings one calls
+//! [`SharedCard::run`] afterwards. A disk's thread only wakes the worker, since it has the next request to carry out.
 
 use crate::Card;
 use nix::errno::Errno;
@@ -243,7 +244,7 @@ impl Waker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::InProcess;
+    use crate::testing::{InProcess, TestUplink};
     use crate::CardConfig;
     use std::sync::atomic::{AtomicBool, AtomicU64};
     use std::time::{Duration, Instant};
@@ -301,6 +302,24 @@ mod tests {
         let others = card.with(|_| rings_are_seen());
         assert_eq!(others, Some(false), "another thread has the card");
         assert!(!card.waker.sleeps(), "nobody does the work");
+    }
+
+    #[test]
+    fn what_a_step_leaves_is_the_workers() {
+        let uplink = TestUplink::default();
+        let left = || uplink.to_card.lock().unwrap().len();
+        // More than a step carries.
+        let frames = std::iter::repeat_n(vec![0xff; 60], 200);
+        uplink.to_card.lock().unwrap().extend(frames);
+        let access = InProcess::with_uplink(CardConfig::default(), uplink.clone()).unwrap();
+        let card = SharedCard::new(access.into_card()).unwrap();
+        assert!(card.waker.may_sleep());
+        card.run();
+        assert!((1..200).contains(&left()), "{} frames are left", left());
+        assert!(!card.waker.sleeps(), "it was not told of the others");
+        card.waker.begin();
+        while let Some(Next::Step) = card.step() {}
+        assert_eq!(left(), 0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use blk_support::*;
 use mooring_firmware::ring::features as ring;
-use mooring_hw_regs::regs::{CmdqControl, MailboxControl};
+use mooring_hw_regs::regs::{CmdqControl, CmdqTail, MailboxControl};
 use mooring_hw_regs::wire::{Command, Opcode, QueueSelect, ARGUMENTS_SIZE, STATUS_OK};
 use mooring_sim::testing::{scenarios, CardAccess, PATIENCE};
 use mooring_sim::worker::{SharedCard, Worker};
@@ -207,14 +207,44 @@ fn card_that_sleeps_wakes_when_it_has_waited_long_enough() {
     // Without a step of the test's.
     let card = SharedCard::new(rig.driver.access.into_card()).expect("a file descriptor");
     let card = Arc::new(card);
+    let before = card.with(|card| card.commands_done());
     let worker = Worker::start(card.clone(), None).expect("a thread");
-    let taken = || card.with(|card| card.commands_done());
-    let (before, deadline) = (taken(), Instant::now() + PATIENCE);
-    while taken() == before && Instant::now() < deadline {
+    command_ends(&card, before);
+    worker.stop();
+    disk.open();
+}
+
+/// Fails unless another command is carried out than those before, by a thread of the card's.
+fn command_ends(card: &SharedCard, before: Option<u64>) {
+    let done = || card.with(|card| card.commands_done());
+    let deadline = Instant::now() + PATIENCE;
+    while done() == before && Instant::now() < deadline {
         std::thread::yield_now();
     }
-    assert_ne!(taken(), before, "the command is forgotten");
+    assert_ne!(done(), before, "the command is forgotten");
     assert_eq!(card.with(|card| card.wakes_at()), Some(None));
+}
+
+#[test]
+fn card_that_sleeps_already_wakes_for_a_command_that_somebody_else_has_found() {
+    let disk = MemoryDisk::new();
+    let mut rig = Rig::new(threaded(impatient(), &disk), 1, 0);
+    stuck_writes(&mut rig, &disk, 7);
+    let tail = rig.driver.read(CmdqTail::OFFSET);
+    submit_disable(&mut rig);
+    // Not yet.
+    rig.driver.write(CmdqTail::OFFSET, tail);
+    let card = SharedCard::new(rig.driver.access.into_card()).expect("a file descriptor");
+    let card = Arc::new(card);
+    let worker = Worker::start(card.clone(), None).expect("a thread");
+    // It has nothing to do. Should it not sleep by then, it finds the command itself, as in the test before.
+    std::thread::sleep(Duration::from_millis(50));
+    let before = card.with(|card| {
+        card.write(0, CmdqTail::OFFSET as u64, &(tail + 1).to_le_bytes());
+        card.commands_done()
+    });
+    card.run();
+    command_ends(&card, before);
     worker.stop();
     disk.open();
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A bit per queue that a doorbell write sets and the card clears, and a count of the writes.
 ///
-/// Doorbells have no lock, so that a posted write never waits for the card's work. Whoever rings from outside of
+/// Doorbells have no lock, so that who rings one waits for nobody who works on the card. Whoever rings from outside of
 /// [`Card::write`](crate::Card::write) calls [`Card::step`](crate::Card::step) afterwards, or wakes the thread that does.
 #[derive(Debug)]
 pub struct Doorbells {
