@@ -220,7 +220,11 @@ impl Manager {
     ) -> impl PinInit<Management<'bound>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             let supported_features = Self::possible_features(&card, device_type)?;
-            let max_queues = card.info.num_queues.into();
+            let num_queues = card.info.num_queues;
+            let max_queues = match device_type {
+                Type::Net => num_queues,
+                Type::Block => block::default_queues(num_queues),
+            };
 
             Ok(crate::pci::register_management(
                 parent,
@@ -230,7 +234,7 @@ impl Manager {
                         Type::Block => &[VIRTIO_ID_BLOCK],
                     },
                     supported_features,
-                    max_supported_vqs: max_queues,
+                    max_supported_vqs: max_queues.into(),
                     config_attrs: match device_type {
                         Type::Net => {
                             ConfigAttr::Mac
