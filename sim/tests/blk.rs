@@ -288,6 +288,8 @@ fn written_data_are_stable_when_they_must_be() {
 fn errors_of_the_disk_are_answered() {
     let disk = MemoryDisk::new();
     let mut rig = Rig::new(card(disk.clone()), 1, 0);
+    // The next request's data get the memory of these.
+    assert_eq!(rig.request((OUT, 1), &[7; 512], 0).status, OK);
     disk.fail(true);
     let answer = rig.request((IN, 0), &[], 512);
     assert_eq!((answer.status, answer.written), (IO_ERROR, 0));
