@@ -87,15 +87,15 @@ test_packed_rings_with_an_event_index() { frames_pass $PACKED $EVENT_IDX; }
 
 test_packed_rings_with_everything() { frames_pass $PACKED $INDIRECT $EVENT_IDX $IN_ORDER $NOTIFICATION_DATA; }
 
-test_sixteen_queue_pairs_and_a_control_queue() {
+test_thirty_one_queue_pairs_and_a_control_queue() {
     clean_up
-    add wide "$NETWORK" mac 02:00:00:00:03:10 max_vqp 16
+    add wide "$NETWORK" mac 02:00:00:00:03:10 max_vqp 31
     add peer "$NETWORK2" mac 02:00:00:00:03:11
     bind wide virtio_vdpa
     bind peer virtio_vdpa
     interface_in wide left 10.9.6.1/24
     interface_in peer right 10.9.6.2/24
-    for pairs in 16 1 7; do
+    for pairs in 31 1 7; do
         ip netns exec left ethtool -L eth0 combined $pairs
         contains "the channels" "$(ip netns exec left ethtool -l eth0 | tr -s '\n\t ' ' ')" "Combined: $pairs"
         flood 200 10.9.6.2

@@ -48,6 +48,13 @@ flushes() { awk '{ print $16 }' "/sys/block/${node#/dev/}/stat"; }
 
 serial() { cat "/sys/block/${node#/dev/}/serial"; }
 
+# processors_of QUEUE prints where the interrupt of a queue of the card's first device goes: vector 0 is for events, and msi_irqs has
+# Linux's numbers in the order of the vectors.
+# shellcheck disable=SC2012 # numbers
+processors_of() {
+    cat "/proc/irq/$(ls "/sys/bus/pci/devices/$DISKS/msi_irqs" | sort -n | sed -n "$(($1 + 2))p")/smp_affinity_list"
+}
+
 queues() { find "/sys/block/${node#/dev/}/mq" -mindepth 1 -maxdepth 1 | wc -l; }
 
 # noise BYTES writes bytes that are nowhere else.
@@ -104,6 +111,10 @@ test_kernel_has_the_disk_as_it_is() {
     same "its name" "$(serial)" mooring-disk-0
     # A queue for each processor.
     same "its queues" "$(queues)" "$(nproc)"
+    # It is the one that the queue's interrupt goes to, for which the kernel asks.
+    for queue in $(seq 0 $(($(nproc) - 1))); do
+        same "processors of queue $queue" "$(cat "/sys/block/${node#/dev/}/mq/$queue/cpu_list")" "$(processors_of "$queue")"
+    done
     same "its cache" "$(cat "/sys/block/${node#/dev/}/queue/write_cache")" "write back"
     same "its block" "$(limit_of logical_block_size)" 512
     # That of the file system which the image lies on; the card tells only where it is best to begin.
